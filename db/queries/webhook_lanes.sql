@@ -1,0 +1,84 @@
+-- name: WakeLanes :exec
+-- After the rows, lanes sorted by the caller. The conflict locks the lane even
+-- where nothing changes: a claimer that is recomputing it finishes first.
+INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at)
+SELECT webhook_id, tenant_id, now() + delay_ms * interval '1 millisecond'
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@tenants::uuid[]) AS tenant_id,
+  unnest(@delay_ms::bigint[]) AS delay_ms) AS l
+ON CONFLICT (webhook_id) DO UPDATE SET next_due_at = excluded.next_due_at
+WHERE excluded.next_due_at < webhook_lanes.next_due_at;
+
+-- name: ClaimLanes :many
+-- First statement of a claim: due lanes, those without a backlog first, then a
+-- few with. It must not be one statement with the two that follow (LeaseQueueRows,
+-- RecomputeLanes): sharing a snapshot loses wake-ups.
+WITH fresh AS (
+  SELECT l.webhook_id FROM webhook_lanes l
+  WHERE NOT l.backlog AND l.wake_at <= now() AND l.webhook_id <> ALL(@excluded::uuid[])
+  ORDER BY l.wake_at LIMIT @fresh_limit FOR UPDATE SKIP LOCKED
+), backlogged AS (
+  SELECT l.webhook_id FROM webhook_lanes l
+  WHERE l.backlog AND l.wake_at <= now() AND l.webhook_id <> ALL(@excluded::uuid[])
+  ORDER BY l.wake_at LIMIT @backlog_limit FOR UPDATE SKIP LOCKED
+)
+SELECT c.webhook_id, c.backlog, coalesce(w.active, false)::boolean AS active,
+  (w.id IS NULL OR w.deleted_at IS NOT NULL)::boolean AS deleted
+FROM (SELECT webhook_id, false AS backlog FROM fresh UNION ALL SELECT webhook_id, true FROM backlogged) AS c
+LEFT JOIN webhooks w ON w.id = c.webhook_id;
+
+-- name: RecomputeLanes :exec
+-- Third statement of a claim. A lane left with due rows goes to the back of the
+-- turn and into the backlog band: by its oldest row it would starve the others.
+UPDATE webhook_lanes l
+SET next_due_at = coalesce(m.due_at, 'infinity'), backlog = coalesce(m.due_at <= now(), false),
+  turn_at = CASE WHEN m.due_at <= now() THEN clock_timestamp() ELSE l.turn_at END
+FROM (
+  SELECT k.webhook_id, (SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = k.webhook_id AND q.state < 3
+    ORDER BY q.due_at LIMIT 1) AS due_at
+  FROM unnest(@webhook_ids::uuid[]) AS k(webhook_id)
+) AS m
+WHERE l.webhook_id = m.webhook_id;
+
+-- name: ShutLanes :exec
+-- Of inactive webhooks, seen inactive while the lane was locked: a webhook that
+-- is activated meanwhile opens it after us.
+UPDATE webhook_lanes SET blocked_until = 'infinity' WHERE webhook_id = ANY(@webhook_ids::uuid[]);
+
+-- name: RemoveLane :exec
+DELETE FROM webhook_lanes l WHERE l.webhook_id = @webhook_id
+  AND NOT EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = l.webhook_id);
+
+-- name: LanesDue :one
+-- Whether any lane is due: claimed by somebody else at this moment, if a claim
+-- came back empty.
+SELECT EXISTS (SELECT FROM webhook_lanes WHERE NOT backlog AND wake_at <= now() AND webhook_id <> ALL(@excluded::uuid[]))
+  OR EXISTS (SELECT FROM webhook_lanes WHERE backlog AND wake_at <= now() AND webhook_id <> ALL(@excluded::uuid[]));
+
+-- name: StrayLanes :many
+-- Webhooks whose earliest row no lane would wake for. Distinct webhooks by skip
+-- scan: one index probe each, whatever number of rows they have.
+WITH RECURSIVE hooks AS (
+  (SELECT q.webhook_id FROM webhook_queue q WHERE q.state < 3 ORDER BY q.webhook_id LIMIT 1)
+  UNION ALL
+  SELECT (SELECT q.webhook_id FROM webhook_queue q WHERE q.state < 3 AND q.webhook_id > h.webhook_id
+    ORDER BY q.webhook_id LIMIT 1)
+  FROM hooks h WHERE h.webhook_id IS NOT NULL
+)
+SELECT first.webhook_id::uuid AS webhook_id, first.tenant_id::uuid AS tenant_id
+FROM hooks h
+CROSS JOIN LATERAL (SELECT q.webhook_id, q.tenant_id, q.due_at FROM webhook_queue q
+  WHERE q.webhook_id = h.webhook_id AND q.state < 3 ORDER BY q.due_at LIMIT 1) AS first
+LEFT JOIN webhook_lanes l ON l.webhook_id = first.webhook_id
+WHERE h.webhook_id IS NOT NULL AND (l.webhook_id IS NULL OR l.next_due_at > first.due_at)
+LIMIT @row_limit;
+
+-- name: RepairLane :execrows
+-- Looks again under the lane's lock before it counts as a repair.
+INSERT INTO webhook_lanes AS l (webhook_id, tenant_id, next_due_at)
+SELECT q.webhook_id, q.tenant_id, q.due_at FROM webhook_queue q
+WHERE q.webhook_id = @webhook_id AND q.state < 3 ORDER BY q.due_at LIMIT 1
+ON CONFLICT (webhook_id) DO UPDATE SET next_due_at = excluded.next_due_at
+WHERE excluded.next_due_at < l.next_due_at;
+
+-- name: LockLane :exec
+SELECT FROM webhook_lanes WHERE webhook_id = @webhook_id FOR UPDATE;

@@ -1,0 +1,53 @@
+-- name: InsertLogs :exec
+INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind,
+  counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers,
+  response_headers, response_body, error_class, error_message)
+SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind,
+  counted, success, status, duration_ms, nullif(dns_ms, -1), nullif(connect_ms, -1), nullif(tls_ms, -1),
+  nullif(first_byte_ms, -1), nullif(request_headers, '')::json, nullif(response_headers, '')::json,
+  nullif(response_body, ''), nullif(error_class, ''), nullif(error_message, '')
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@created::timestamptz[]) AS created_at,
+  unnest(@ids::uuid[]) AS id, unnest(@tenants::uuid[]) AS tenant_id,
+  unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@event_ids::text[]) AS event_id,
+  unnest(@event_types::text[]) AS event_type, unnest(@attempts::smallint[]) AS attempt,
+  unnest(@kinds::smallint[]) AS kind, unnest(@counted::boolean[]) AS counted,
+  unnest(@success::boolean[]) AS success, unnest(@statuses::smallint[]) AS status,
+  unnest(@duration_ms::integer[]) AS duration_ms, unnest(@dns_ms::integer[]) AS dns_ms,
+  unnest(@connect_ms::integer[]) AS connect_ms, unnest(@tls_ms::integer[]) AS tls_ms,
+  unnest(@first_byte_ms::integer[]) AS first_byte_ms, unnest(@request_headers::text[]) AS request_headers,
+  unnest(@response_headers::text[]) AS response_headers, unnest(@response_bodies::text[]) AS response_body,
+  unnest(@error_classes::text[]) AS error_class, unnest(@error_messages::text[]) AS error_message) AS l;
+
+-- name: PresentLogs :many
+-- Which of these log rows are there: the positions, from 1.
+SELECT k.position::int AS position
+FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@created::timestamptz[]) AS created_at,
+  unnest(@ids::uuid[]) AS id, generate_subscripts(@webhook_ids::uuid[], 1) AS position) AS k
+JOIN webhook_logs l ON l.webhook_id = k.webhook_id AND l.created_at = k.created_at AND l.id = k.id
+WHERE l.created_at BETWEEN @first AND @last;
+
+-- name: ListLogs :many
+-- Newest first, stable under insertion: the key of the last row is the cursor.
+SELECT * FROM webhook_logs
+WHERE webhook_id = @webhook_id
+  AND created_at >= @from_time AND created_at < @to_time
+  AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+  AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
+  AND (sqlc.narg('event_id')::text IS NULL OR event_id = sqlc.narg('event_id'))
+  AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  AND (sqlc.narg('before_time')::timestamptz IS NULL
+    OR (created_at, id) < (sqlc.narg('before_time'), sqlc.narg('before_id')::uuid))
+ORDER BY created_at DESC, id DESC
+LIMIT @row_limit OFFSET @row_offset;
+
+-- name: CountLogs :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_logs
+  WHERE webhook_id = @webhook_id
+    AND created_at >= @from_time AND created_at < @to_time
+    AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+    AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
+    AND (sqlc.narg('event_id')::text IS NULL OR event_id = sqlc.narg('event_id'))
+    AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  LIMIT @cap
+) AS counted;

@@ -1,0 +1,106 @@
+-- name: InsertQueueRows :exec
+-- Times are the database's: a delay counts from the commit's transaction, and
+-- an infinite worker clock moves nothing.
+INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq,
+  kind, state, attempt, due_at, lease_id, last_status, last_error)
+SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt,
+  now() + delay_ms * interval '1 millisecond', nullif(lease_id, '00000000-0000-0000-0000-000000000000'::uuid),
+  nullif(last_status, 0), nullif(last_error, '')
+FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@webhook_ids::uuid[]) AS webhook_id,
+  unnest(@tenants::uuid[]) AS tenant_id, unnest(@event_ids::text[]) AS event_id,
+  unnest(@event_types::text[]) AS event_type, unnest(@event_days::date[]) AS event_day,
+  unnest(@epochs::bigint[]) AS epoch, unnest(@stream_seqs::bigint[]) AS stream_seq,
+  unnest(@kinds::smallint[]) AS kind, unnest(@states::smallint[]) AS state,
+  unnest(@attempts::smallint[]) AS attempt, unnest(@delay_ms::bigint[]) AS delay_ms,
+  unnest(@lease_ids::uuid[]) AS lease_id, unnest(@last_statuses::smallint[]) AS last_status,
+  unnest(@last_errors::text[]) AS last_error) AS r;
+
+-- name: FinishQueueRows :exec
+-- A row goes only if it still expects this attempt under this lease; one that
+-- does not aborts the transaction.
+WITH gone AS (
+  DELETE FROM webhook_queue q
+  USING (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@lease_ids::uuid[]) AS lease_id,
+    unnest(@attempts::smallint[]) AS attempt) AS r
+  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  RETURNING 1
+)
+SELECT expect_rows((SELECT count(*) FROM gone), cardinality(@delivery_ids::uuid[]));
+
+-- name: RescheduleQueueRows :exec
+-- Retried, exhausted or released: the same condition.
+WITH moved AS (
+  UPDATE webhook_queue q
+  SET state = r.state, attempt = r.next_attempt, due_at = now() + r.delay_ms * interval '1 millisecond',
+    lease_id = NULL, last_status = coalesce(nullif(r.last_status, 0), case when r.last_error = '' then q.last_status end),
+    last_error = coalesce(nullif(r.last_error, ''), case when r.last_status = 0 then q.last_error end)
+  FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@lease_ids::uuid[]) AS lease_id,
+    unnest(@attempts::smallint[]) AS attempt, unnest(@states::smallint[]) AS state,
+    unnest(@next_attempts::smallint[]) AS next_attempt, unnest(@delay_ms::bigint[]) AS delay_ms,
+    unnest(@last_statuses::smallint[]) AS last_status, unnest(@last_errors::text[]) AS last_error) AS r
+  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  RETURNING 1
+)
+SELECT expect_rows((SELECT count(*) FROM moved), cardinality(@delivery_ids::uuid[]));
+
+-- name: StandingQueueRows :many
+-- Which of these rows still stand as their holder left them: the positions, from 1.
+SELECT k.position::int AS position
+FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@lease_ids::uuid[]) AS lease_id,
+  unnest(@attempts::smallint[]) AS attempt, generate_subscripts(@delivery_ids::uuid[], 1) AS position) AS k
+JOIN webhook_queue q ON q.delivery_id = k.delivery_id AND q.lease_id = k.lease_id AND q.attempt = k.attempt;
+
+-- name: LeaseQueueRows :many
+-- The due rows of each lane, up to its limit, leased to the caller, with the
+-- webhook as it is now. An inactive webhook's rows stay where they are.
+WITH due AS (
+  SELECT d.delivery_id, d.due_at, lane.webhook_id
+  FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@row_limits::int[]) AS row_limit) AS lane
+  CROSS JOIN LATERAL (
+    SELECT r.delivery_id, r.due_at FROM webhook_queue r
+    WHERE r.webhook_id = lane.webhook_id AND r.state < 3 AND r.due_at <= now()
+    ORDER BY r.due_at LIMIT lane.row_limit FOR UPDATE SKIP LOCKED
+  ) AS d
+)
+UPDATE webhook_queue q
+SET state = 1, lease_id = @lease_id, due_at = now() + make_interval(secs => @lease_seconds::float8)
+FROM due JOIN webhooks w ON w.id = due.webhook_id
+WHERE q.delivery_id = due.delivery_id AND w.active AND w.deleted_at IS NULL
+RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
+  q.kind, q.attempt, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
+  w.retry_delays, w.generation;
+
+-- name: RemoveQueueRowsOf :execrows
+-- A deleted webhook's rows, a chunk a claim.
+DELETE FROM webhook_queue q WHERE q.delivery_id IN (
+  SELECT r.delivery_id FROM webhook_queue r WHERE r.webhook_id = @webhook_id LIMIT @row_limit FOR UPDATE SKIP LOCKED);
+
+-- name: ListQueue :many
+SELECT * FROM webhook_queue
+WHERE webhook_id = @webhook_id
+  AND (sqlc.narg('state')::smallint IS NULL OR state = sqlc.narg('state'))
+  AND (sqlc.narg('before')::uuid IS NULL OR delivery_id < sqlc.narg('before'))
+ORDER BY delivery_id DESC
+LIMIT @row_limit OFFSET @row_offset;
+
+-- name: CountQueue :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_queue WHERE webhook_id = @webhook_id
+    AND (sqlc.narg('state')::smallint IS NULL OR state = sqlc.narg('state'))
+  LIMIT @cap
+) AS counted;
+
+-- name: LockQueueRow :one
+SELECT state FROM webhook_queue WHERE webhook_id = @webhook_id AND delivery_id = @delivery_id FOR UPDATE;
+
+-- name: RetryQueueRowNow :exec
+UPDATE webhook_queue SET due_at = now(), state = CASE WHEN state = 3 THEN 2 ELSE state END
+WHERE delivery_id = @delivery_id;
+
+-- name: CancelQueueRow :exec
+DELETE FROM webhook_queue WHERE delivery_id = @delivery_id;
+
+-- name: PurgeExhausted :execrows
+DELETE FROM webhook_queue q WHERE q.delivery_id IN (
+  SELECT r.delivery_id FROM webhook_queue r WHERE r.state = 3 AND r.due_at <= now() ORDER BY r.due_at LIMIT @row_limit
+  FOR UPDATE SKIP LOCKED);
