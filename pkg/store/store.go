@@ -1,0 +1,144 @@
+// Package store opens Postgres as one of the product's roles and runs tenant
+// transactions. The queries themselves are sqlc's, in pkg/store/db.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
+
+	"github.com/primezap/primezap/pkg/store/db"
+)
+
+// ErrNotFound is the answer for a row that is not there, or is another tenant's.
+var ErrNotFound = errors.New("not found")
+
+// Store is a pool of connections of one role.
+type Store struct {
+	pool *pgxpool.Pool
+}
+
+// Open connects to url with at most conns connections (0: pgx's default) and
+// asks the server for an answer once.
+func Open(ctx context.Context, url string, conns int) (*Store, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database URL: %w", err)
+	}
+	if conns > 0 {
+		config.MaxConns = int32(min(conns, 1<<15)) //nolint:gosec // bounded just here
+	}
+	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.MaxConnIdleTime = 5 * time.Minute
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		pgxuuid.Register(conn.TypeMap())
+		return nil
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to database: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to database: %w", err)
+	}
+	return &Store{pool: pool}, nil
+}
+
+// Close waits for connections in use and closes the pool.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping reports whether the database answers.
+func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
+
+// Queries run each statement on its own, as the pool's role: a worker's view
+// over all tenants, or the definer functions of the api.
+func (s *Store) Queries() *db.Queries { return db.New(s.pool) }
+
+// Pool gives the pool to what must hold one connection (an advisory lock) or
+// send a batch.
+func (s *Store) Pool() *pgxpool.Pool { return s.pool }
+
+// InTx runs fn in one READ COMMITTED transaction, each statement with a
+// snapshot of its own. fn may run again: a deadlock's victim and a transaction
+// that could not be serialised are repeated, three times at most.
+func (s *Store) InTx(ctx context.Context, fn func(*db.Queries) error) error {
+	const tries = 3
+	for try := 1; ; try++ {
+		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return fn(db.New(tx)) })
+		if err == nil || try == tries || !Repeatable(err) {
+			return err
+		}
+	}
+}
+
+// InTenant runs fn in a transaction that sees tenant's rows and no others. The
+// setting ends with the transaction: a pooled connection carries nothing over.
+func (s *Store) InTenant(ctx context.Context, tenant uuid.UUID, fn func(*db.Queries) error) error {
+	return s.InTx(ctx, func(q *db.Queries) error {
+		if err := q.SetTenant(ctx, tenant.String()); err != nil {
+			return fmt.Errorf("set tenant: %w", err)
+		}
+		return fn(q)
+	})
+}
+
+// Repeatable reports whether the server undid the transaction for a reason that
+// running it again may get past (SQLSTATE 40001, 40P01).
+func Repeatable(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pg.Code == "40001" || pg.Code == "40P01")
+}
+
+// Batch collects statements into one round trip, which the server runs as one
+// implicit transaction: all of them or none.
+type Batch struct {
+	*db.Queries
+	batch *pgx.Batch
+}
+
+// NewBatch returns an empty batch. Only its :exec queries can be used: they are
+// queued, and answer when Commit does.
+func NewBatch() *Batch {
+	batch := &pgx.Batch{}
+	return &Batch{Queries: db.New(queue{batch}), batch: batch}
+}
+
+// Len is the number of statements queued.
+func (b *Batch) Len() int { return b.batch.Len() }
+
+// Commit sends the batch. An error that is no *pgconn.PgError leaves unknown
+// whether it was committed.
+func (s *Store) Commit(ctx context.Context, b *Batch) error {
+	if b.Len() == 0 {
+		return nil
+	}
+	return s.pool.SendBatch(ctx, b.batch).Close()
+}
+
+// queue is a db.DBTX that only remembers.
+type queue struct{ batch *pgx.Batch }
+
+func (q queue) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	q.batch.Queue(sql, args...)
+	return pgconn.CommandTag{}, nil
+}
+
+func (q queue) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	return nil, errors.New("a batch runs only statements without rows")
+}
+
+func (q queue) QueryRow(context.Context, string, ...any) pgx.Row {
+	return failedRow{}
+}
+
+type failedRow struct{}
+
+func (failedRow) Scan(...any) error { return errors.New("a batch runs only statements without rows") }
