@@ -11,10 +11,10 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -32,29 +32,27 @@ func main() {
 	addr := flag.String("addr", "127.0.0.1:9000", "`address` to listen on")
 	secret := flag.String("secret", os.Getenv("WEBHOOK_SECRET"), "the webhook's `secret` (default $WEBHOOK_SECRET)")
 	fail := flag.Int64("fail", 0, "answer 500 to the first `n` verified webhooks")
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "receiver prints the PrimeZap webhooks that it receives.")
-		flag.PrintDefaults()
-	}
-	// PrintDefaults would print the default, and it may be a secret.
-	flag.Lookup("secret").DefValue = ""
+	flag.Lookup("secret").DefValue = "" // or -help would print a secret
 	flag.Parse()
-
-	// Without this check an empty secret would refuse every webhook, one by one.
-	if err := webhook.CheckSecret(*secret); err != nil {
-		log.Fatalf(`%v; give one with -secret or WEBHOOK_SECRET, such as "whsec_$(openssl rand -base64 32)"`, err)
+	if err := serve(context.Background(), *addr, newReceiver(*secret, *fail, os.Stdout)); err != nil {
+		fmt.Fprintln(os.Stderr, "receiver:", err)
+		os.Exit(1)
 	}
-	listener, err := net.Listen("tcp", *addr)
+}
+
+// serve answers with r on addr until something goes wrong.
+func serve(ctx context.Context, addr string, r *receiver) error {
+	// Without this check an empty secret would refuse every webhook, one by one.
+	if err := webhook.CheckSecret(r.secret); err != nil {
+		return fmt.Errorf(`%w; give one by WEBHOOK_SECRET or -secret, such as "whsec_$(openssl rand -base64 32)"`, err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	fmt.Printf("waiting for webhooks on http://%s\n", listener.Addr())
-	server := &http.Server{
-		Handler:           newReceiver(*secret, *fail, os.Stdout),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-	}
-	log.Fatal(server.Serve(listener))
+	server := &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second}
+	return server.Serve(listener)
 }
 
 // receiver answers webhooks. It is safe for concurrent use, as handlers must be:
@@ -63,11 +61,11 @@ type receiver struct {
 	secret string
 	fail   int64 // how many verified webhooks get a 500
 	seen   atomic.Int64
-	lines  *log.Logger // one Write a line, so lines never mix
+	out    io.Writer
 }
 
 func newReceiver(secret string, fail int64, out io.Writer) *receiver {
-	return &receiver{secret: secret, fail: fail, lines: log.New(out, "", log.Ltime|log.Lmicroseconds)}
+	return &receiver{secret: secret, fail: fail, out: out}
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -85,7 +83,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	event, id := req.Header.Get(webhook.HeaderEvent), req.Header.Get(webhook.HeaderID)
 	if err := webhook.Verify(req.Header, body, r.secret, time.Now(), webhook.DefaultTolerance); err != nil {
 		// Quoted: a stranger wrote these, and they go to a terminal.
-		r.lines.Printf("401 NOT VERIFIED (%v) %q %q %q", err, event, id, body)
+		r.printf("401 NOT VERIFIED (%v) %q %q %q", err, event, id, body)
 		http.Error(w, "not verified", http.StatusUnauthorized)
 		return
 	}
@@ -96,6 +94,11 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.seen.Add(1) <= r.fail {
 		status = http.StatusInternalServerError
 	}
-	r.lines.Printf("%d verified %s %s %s", status, event, id, body)
+	r.printf("%d verified %s %s %s", status, event, id, body)
 	w.WriteHeader(status)
+}
+
+// printf prints a line with one Write, so that lines never mix.
+func (r *receiver) printf(format string, args ...any) {
+	fmt.Fprintf(r.out, time.Now().Format("15:04:05.000")+" "+format+"\n", args...)
 }

@@ -71,7 +71,7 @@ func TestReceiver_ServeHTTP(t *testing.T) {
 				}
 				return
 			}
-			line := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{6} (.*)\n$`).FindStringSubmatch(out.String())
+			line := regexp.MustCompile(`^\d\d:\d\d:\d\d\.\d{3} (.*)\n$`).FindStringSubmatch(out.String())
 			if line == nil || !strings.Contains(line[1], tc.line) {
 				t.Errorf("printed %q, want one line with %q", &out, tc.line)
 			}
