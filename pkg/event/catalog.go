@@ -1,0 +1,154 @@
+package event
+
+import (
+	"bytes"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Type is the name of a kind of event: what it is about, a dot, what happened.
+type Type string
+
+// The types that customers subscribe to.
+const (
+	MessageReceived     Type = "message.received"
+	MessageSent         Type = "message.sent"
+	ConversationCreated Type = "conversation.created"
+	ConversationUpdated Type = "conversation.updated"
+	ConversationClosed  Type = "conversation.closed"
+	ContactCreated      Type = "contact.created"
+	ContactUpdated      Type = "contact.updated"
+	DealCreated         Type = "deal.created"
+	DealUpdated         Type = "deal.updated"
+	DealMoved           Type = "deal.moved"
+	LeadQualified       Type = "lead.qualified"
+	WorkflowCompleted   Type = "workflow.completed"
+	BroadcastCompleted  Type = "broadcast.completed"
+)
+
+// subscribable are the types that Types lists and subscriptions cover, in order. A
+// type about our own service (a failing webhook, say) does not belong here: the
+// webhook's operational setting asks for it, and no subscription may catch it.
+var subscribable = []Type{
+	MessageReceived, MessageSent,
+	ConversationCreated, ConversationUpdated, ConversationClosed,
+	ContactCreated, ContactUpdated,
+	DealCreated, DealUpdated, DealMoved,
+	LeadQualified, WorkflowCompleted, BroadcastCompleted,
+}
+
+// Definition describes a type to those who subscribe to it. Its slices are shared:
+// they must not be changed.
+type Definition struct {
+	Type        Type            `json:"name"`
+	Description Description     `json:"description"`
+	Schema      json.RawMessage `json:"schema"`  // JSON Schema 2020-12 of data; it allows further fields
+	Example     json.RawMessage `json:"example"` // a whole body, JS-stable as a sent one
+}
+
+// Description is a sentence or two on when an event occurs, in both languages of
+// the dashboard.
+type Description struct {
+	En   string `json:"en"`
+	PtBR string `json:"pt-BR"`
+}
+
+// Types returns the catalog: all types that customers subscribe to, in an order
+// that stays.
+func Types() []Definition {
+	types := make([]Definition, len(subscribable))
+	for i, t := range subscribable {
+		types[i] = definitions()[t]
+	}
+	return types
+}
+
+// Lookup returns the definition of a type, and false where there is none.
+func Lookup(t Type) (Definition, bool) {
+	d, ok := definitions()[t]
+	return d, ok
+}
+
+func known(t Type) bool {
+	_, ok := definitions()[t]
+	return ok
+}
+
+//go:embed catalog/*.json
+var files embed.FS
+
+// definitions reads the embedded files once. They are ours and tested: what is
+// wrong in them is a programmer's error.
+var definitions = sync.OnceValue(func() map[Type]Definition {
+	entries, err := files.ReadDir("catalog")
+	if err != nil {
+		panic(fmt.Sprintf("event: catalog: %v", err))
+	}
+	all := make(map[Type]Definition, len(entries))
+	for _, entry := range entries {
+		d, err := readDefinition(entry.Name())
+		if err != nil {
+			panic(fmt.Sprintf("event: catalog: %s: %v", entry.Name(), err))
+		}
+		all[d.Type] = d
+	}
+	return all
+})
+
+func readDefinition(file string) (Definition, error) {
+	text, err := files.ReadFile("catalog/" + file)
+	if err != nil {
+		return Definition{}, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var d Definition
+	if err := decoder.Decode(&d); err != nil {
+		return Definition{}, err
+	}
+	if want := string(d.Type) + ".json"; file != want {
+		return Definition{}, fmt.Errorf("its name should be %s", want)
+	}
+	// The files are indented for their readers.
+	if d.Schema, err = Normalise(d.Schema); err != nil {
+		return Definition{}, fmt.Errorf("schema: %w", err)
+	}
+	if d.Example, err = Normalise(d.Example); err != nil {
+		return Definition{}, fmt.Errorf("example: %w", err)
+	}
+	return d, nil
+}
+
+// All is the subscription to every type that Types lists.
+const All = "*"
+
+// ValidSubscription reports whether s is a type of the catalog, All, or a prefix
+// such as deal.* that at least one type has.
+func ValidSubscription(s string) bool {
+	return slices.ContainsFunc(subscribable, func(t Type) bool { return Matches(s, t) })
+}
+
+// Matches reports whether the subscription s covers t. All and prefixes cover only
+// what Types lists, whatever else is published.
+func Matches(s string, t Type) bool {
+	if s == string(t) {
+		return true
+	}
+	prefix, wide := strings.CutSuffix(s, "*")
+	if !wide || prefix != "" && !strings.HasSuffix(prefix, ".") {
+		return false
+	}
+	return strings.HasPrefix(string(t), prefix) && slices.Contains(subscribable, t)
+}
+
+// ValidID reports whether a client may give an event this id: 1 to 64 letters,
+// digits, underscores and hyphens of ASCII.
+func ValidID(id string) bool {
+	return 1 <= len(id) && len(id) <= 64 && !strings.ContainsFunc(id, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || r == '_' || r == '-')
+	})
+}
