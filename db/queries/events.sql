@@ -1,3 +1,15 @@
+-- name: MatchBatch :many
+-- All that matching asks, in one round trip: which of these events the ledger
+-- holds (position, from 1), and where their tenants stand (position 0). The day
+-- bounds are parameters so that partitions are pruned when the plan starts.
+SELECT k.position::int AS position, k.tenant_id::uuid AS tenant_id, 0::bigint AS generation, 0::bigint AS reload_below
+FROM (SELECT unnest(@days::date[]) AS day, unnest(@tenants::uuid[]) AS tenant_id, unnest(@ids::text[]) AS id,
+  generate_subscripts(@ids::text[], 1) AS position) AS k
+JOIN events e ON e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
+WHERE e.day BETWEEN @first_day AND @last_day
+UNION ALL
+SELECT 0, t.id, t.generation, t.reload_below FROM tenants t WHERE t.id = ANY(@distinct_tenants::uuid[]);
+
 -- name: PresentEvents :many
 -- Which of these the ledger holds: the positions, from 1. The day bounds are
 -- parameters so that partitions are pruned when the plan starts.

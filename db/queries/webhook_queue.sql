@@ -91,7 +91,10 @@ SELECT count(*) FROM (
 ) AS counted;
 
 -- name: LockQueueRow :one
-SELECT state FROM webhook_queue WHERE webhook_id = @webhook_id AND delivery_id = @delivery_id FOR UPDATE;
+-- In flight is a row under a lease that has not run out: a worker that died has
+-- left its rows in state 1.
+SELECT (state = 1 AND due_at > now())::boolean AS in_flight FROM webhook_queue
+WHERE webhook_id = @webhook_id AND delivery_id = @delivery_id FOR UPDATE;
 
 -- name: RetryQueueRowNow :exec
 UPDATE webhook_queue SET due_at = now(), state = CASE WHEN state = 3 THEN 2 ELSE state END

@@ -14,11 +14,12 @@ SELECT * FROM webhooks WHERE id = @id AND deleted_at IS NULL FOR UPDATE;
 
 -- name: ListWebhooks :many
 -- Newest first: ids are UUIDv7. The row policy supplies the tenant; naming it
--- lets the index serve the order.
+-- lets the index serve the order. subscriptions, where there are any, are those
+-- of which a webhook must have one.
 SELECT * FROM webhooks
 WHERE tenant_id = @tenant_id AND deleted_at IS NULL
   AND (sqlc.narg('active')::boolean IS NULL OR active = sqlc.narg('active'))
-  AND (sqlc.narg('event')::text IS NULL OR sqlc.narg('event') = ANY(events))
+  AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions'))
   AND (sqlc.narg('before')::uuid IS NULL OR id < sqlc.narg('before'))
 ORDER BY id DESC
 LIMIT @row_limit OFFSET @row_offset;
@@ -28,13 +29,17 @@ SELECT count(*) FROM (
   SELECT FROM webhooks
   WHERE tenant_id = @tenant_id AND deleted_at IS NULL
     AND (sqlc.narg('active')::boolean IS NULL OR active = sqlc.narg('active'))
-    AND (sqlc.narg('event')::text IS NULL OR sqlc.narg('event') = ANY(events))
+    AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions'))
   LIMIT @cap
 ) AS counted;
 
 -- name: UpdateWebhook :one
+-- A secret that is replaced ends the grace of the one before it: that one was
+-- replaced by a secret which is gone itself.
 UPDATE webhooks SET name = @name, url = @url, description = @description, events = @events, active = @active,
-  operational = @operational, secret = @secret, secret_hint = @secret_hint, headers = @headers,
+  operational = @operational, secret = @secret, secret_hint = @secret_hint,
+  previous_secret = CASE WHEN secret = @secret THEN previous_secret END,
+  previous_secret_until = CASE WHEN secret = @secret THEN previous_secret_until END, headers = @headers,
   header_names = @header_names, filter = @filter, rate_per_second = @rate_per_second,
   retry_delays = @retry_delays, auto_recover = @auto_recover, disabled_at = @disabled_at,
   disabled_reason = @disabled_reason, updated_at = now()

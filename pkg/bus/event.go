@@ -30,6 +30,7 @@ const (
 	headerDay         = "Primezap-Day"
 	headerContact     = "Primezap-Contact"
 	headerTraceparent = "Traceparent"
+	headerReason      = "Primezap-Reason" // in POISON
 )
 
 // Event is one domain event, to be published or as read.
@@ -113,6 +114,22 @@ func (p *Publisher) Publish(ctx context.Context, events ...Event) []error {
 		}
 	}
 	return errs
+}
+
+// Poison stores a message that cannot be delivered, with the reason, for an
+// operator to look at. source is a word for who gave it up.
+func (p *Publisher) Poison(ctx context.Context, tenant, source, reason string, header nats.Header, body []byte) error {
+	kept := nats.Header{headerReason: {reason}}
+	for _, name := range []string{headerID, headerDay, headerContact} {
+		if values, ok := header[name]; ok {
+			kept[name] = values
+		}
+	}
+	msg := &nats.Msg{Subject: "poison." + tenant + "." + source, Header: kept, Data: body}
+	if _, err := p.js.PublishMsg(ctx, msg); err != nil {
+		return fmt.Errorf("publish to %s: %w", StreamPoison, err)
+	}
+	return nil
 }
 
 // errCodeStoreFull is the server's JSStreamStoreFailedF with "maximum bytes

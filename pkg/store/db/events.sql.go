@@ -93,6 +93,67 @@ func (q *Queries) InsertEvents(ctx context.Context, arg InsertEventsParams) erro
 	return err
 }
 
+const matchBatch = `-- name: MatchBatch :many
+SELECT k.position::int AS position, k.tenant_id::uuid AS tenant_id, 0::bigint AS generation, 0::bigint AS reload_below
+FROM (SELECT unnest($1::date[]) AS day, unnest($2::uuid[]) AS tenant_id, unnest($3::text[]) AS id,
+  generate_subscripts($3::text[], 1) AS position) AS k
+JOIN events e ON e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
+WHERE e.day BETWEEN $4 AND $5
+UNION ALL
+SELECT 0, t.id, t.generation, t.reload_below FROM tenants t WHERE t.id = ANY($6::uuid[])
+`
+
+type MatchBatchParams struct {
+	Days            []time.Time
+	Tenants         []uuid.UUID
+	Ids             []string
+	FirstDay        time.Time
+	LastDay         time.Time
+	DistinctTenants []uuid.UUID
+}
+
+type MatchBatchRow struct {
+	Position    int32
+	TenantID    uuid.UUID
+	Generation  int64
+	ReloadBelow int64
+}
+
+// All that matching asks, in one round trip: which of these events the ledger
+// holds (position, from 1), and where their tenants stand (position 0). The day
+// bounds are parameters so that partitions are pruned when the plan starts.
+func (q *Queries) MatchBatch(ctx context.Context, arg MatchBatchParams) ([]MatchBatchRow, error) {
+	rows, err := q.db.Query(ctx, matchBatch,
+		arg.Days,
+		arg.Tenants,
+		arg.Ids,
+		arg.FirstDay,
+		arg.LastDay,
+		arg.DistinctTenants,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []MatchBatchRow
+	for rows.Next() {
+		var i MatchBatchRow
+		if err := rows.Scan(
+			&i.Position,
+			&i.TenantID,
+			&i.Generation,
+			&i.ReloadBelow,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const presentEvents = `-- name: PresentEvents :many
 SELECT k.position::int AS position
 FROM (SELECT unnest($1::date[]) AS day, unnest($2::uuid[]) AS tenant_id,

@@ -12,6 +12,61 @@ import (
 	"github.com/google/uuid"
 )
 
+const claimEventIDs = `-- name: ClaimEventIDs :many
+INSERT INTO idempotency_keys AS k (tenant_id, key, event_ids, day, body_hash)
+SELECT $1::uuid, 'id:' || c.id, ARRAY[c.id], $2::date, c.hash
+FROM (SELECT unnest($3::text[]) AS id, unnest($4::bytea[]) AS hash) AS c
+ORDER BY c.id COLLATE "C"
+ON CONFLICT (tenant_id, key) DO UPDATE SET key = k.key
+RETURNING substr(key, 4)::text AS id, day, body_hash, accepted
+`
+
+type ClaimEventIDsParams struct {
+	TenantID   uuid.UUID
+	Day        time.Time
+	Ids        []string
+	BodyHashes [][]byte
+}
+
+type ClaimEventIDsRow struct {
+	ID       string
+	Day      time.Time
+	BodyHash []byte
+	Accepted bool
+}
+
+// The same for ids that a client gave its events, each id once, in the order of
+// ids: two requests lock the rows that they share in the same order.
+func (q *Queries) ClaimEventIDs(ctx context.Context, arg ClaimEventIDsParams) ([]ClaimEventIDsRow, error) {
+	rows, err := q.db.Query(ctx, claimEventIDs,
+		arg.TenantID,
+		arg.Day,
+		arg.Ids,
+		arg.BodyHashes,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ClaimEventIDsRow
+	for rows.Next() {
+		var i ClaimEventIDsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Day,
+			&i.BodyHash,
+			&i.Accepted,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const claimIdempotencyKey = `-- name: ClaimIdempotencyKey :one
 INSERT INTO idempotency_keys AS k (tenant_id, key, event_ids, day, body_hash)
 VALUES ($1, $2, $3, $4, $5)
@@ -54,12 +109,16 @@ func (q *Queries) ClaimIdempotencyKey(ctx context.Context, arg ClaimIdempotencyK
 	return i, err
 }
 
-const completeIdempotencyKey = `-- name: CompleteIdempotencyKey :exec
-UPDATE idempotency_keys SET accepted = true WHERE tenant_id = $1 AND key = $2
+const completeIdempotencyKeys = `-- name: CompleteIdempotencyKeys :exec
+UPDATE idempotency_keys k SET accepted = true
+WHERE k.tenant_id = $1 AND k.key IN (
+  SELECT o.key FROM idempotency_keys o WHERE o.tenant_id = $1 AND o.key = ANY($2::text[])
+  ORDER BY o.key COLLATE "C" FOR UPDATE)
 `
 
-func (q *Queries) CompleteIdempotencyKey(ctx context.Context, tenantID uuid.UUID, key string) error {
-	_, err := q.db.Exec(ctx, completeIdempotencyKey, tenantID, key)
+// In the order of keys as well: the inner query takes the locks.
+func (q *Queries) CompleteIdempotencyKeys(ctx context.Context, tenantID uuid.UUID, keys []string) error {
+	_, err := q.db.Exec(ctx, completeIdempotencyKeys, tenantID, keys)
 	return err
 }
 

@@ -7,40 +7,7 @@ package db
 
 import (
 	"context"
-
-	"github.com/google/uuid"
 )
-
-const generations = `-- name: Generations :many
-SELECT id, generation, reload_below FROM tenants WHERE id = ANY($1::uuid[])
-`
-
-type GenerationsRow struct {
-	ID          uuid.UUID
-	Generation  int64
-	ReloadBelow int64
-}
-
-// Where each of these tenants stands; one that has no row has no webhooks.
-func (q *Queries) Generations(ctx context.Context, tenants []uuid.UUID) ([]GenerationsRow, error) {
-	rows, err := q.db.Query(ctx, generations, tenants)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []GenerationsRow
-	for rows.Next() {
-		var i GenerationsRow
-		if err := rows.Scan(&i.ID, &i.Generation, &i.ReloadBelow); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
 
 const setTenant = `-- name: SetTenant :exec
 SELECT set_config('app.tenant_id', $1::text, true)

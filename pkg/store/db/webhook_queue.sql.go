@@ -265,14 +265,17 @@ func (q *Queries) ListQueue(ctx context.Context, arg ListQueueParams) ([]Webhook
 }
 
 const lockQueueRow = `-- name: LockQueueRow :one
-SELECT state FROM webhook_queue WHERE webhook_id = $1 AND delivery_id = $2 FOR UPDATE
+SELECT (state = 1 AND due_at > now())::boolean AS in_flight FROM webhook_queue
+WHERE webhook_id = $1 AND delivery_id = $2 FOR UPDATE
 `
 
-func (q *Queries) LockQueueRow(ctx context.Context, webhookID uuid.UUID, deliveryID uuid.UUID) (int16, error) {
+// In flight is a row under a lease that has not run out: a worker that died has
+// left its rows in state 1.
+func (q *Queries) LockQueueRow(ctx context.Context, webhookID uuid.UUID, deliveryID uuid.UUID) (bool, error) {
 	row := q.db.QueryRow(ctx, lockQueueRow, webhookID, deliveryID)
-	var state int16
-	err := row.Scan(&state)
-	return state, err
+	var in_flight bool
+	err := row.Scan(&in_flight)
+	return in_flight, err
 }
 
 const purgeExhausted = `-- name: PurgeExhausted :execrows

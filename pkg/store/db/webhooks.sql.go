@@ -81,23 +81,23 @@ SELECT count(*) FROM (
   SELECT FROM webhooks
   WHERE tenant_id = $1 AND deleted_at IS NULL
     AND ($2::boolean IS NULL OR active = $2)
-    AND ($3::text IS NULL OR $3 = ANY(events))
+    AND ($3::text[] IS NULL OR events && $3)
   LIMIT $4
 ) AS counted
 `
 
 type CountWebhooksParams struct {
-	TenantID uuid.UUID
-	Active   *bool
-	Event    *string
-	Cap      int32
+	TenantID      uuid.UUID
+	Active        *bool
+	Subscriptions []string
+	Cap           int32
 }
 
 func (q *Queries) CountWebhooks(ctx context.Context, arg CountWebhooksParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countWebhooks,
 		arg.TenantID,
 		arg.Active,
-		arg.Event,
+		arg.Subscriptions,
 		arg.Cap,
 	)
 	var count int64
@@ -235,28 +235,29 @@ const listWebhooks = `-- name: ListWebhooks :many
 SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at FROM webhooks
 WHERE tenant_id = $1 AND deleted_at IS NULL
   AND ($2::boolean IS NULL OR active = $2)
-  AND ($3::text IS NULL OR $3 = ANY(events))
+  AND ($3::text[] IS NULL OR events && $3)
   AND ($4::uuid IS NULL OR id < $4)
 ORDER BY id DESC
 LIMIT $6 OFFSET $5
 `
 
 type ListWebhooksParams struct {
-	TenantID  uuid.UUID
-	Active    *bool
-	Event     *string
-	Before    *uuid.UUID
-	RowOffset int32
-	RowLimit  int32
+	TenantID      uuid.UUID
+	Active        *bool
+	Subscriptions []string
+	Before        *uuid.UUID
+	RowOffset     int32
+	RowLimit      int32
 }
 
 // Newest first: ids are UUIDv7. The row policy supplies the tenant; naming it
-// lets the index serve the order.
+// lets the index serve the order. subscriptions, where there are any, are those
+// of which a webhook must have one.
 func (q *Queries) ListWebhooks(ctx context.Context, arg ListWebhooksParams) ([]Webhook, error) {
 	rows, err := q.db.Query(ctx, listWebhooks,
 		arg.TenantID,
 		arg.Active,
-		arg.Event,
+		arg.Subscriptions,
 		arg.Before,
 		arg.RowOffset,
 		arg.RowLimit,
@@ -343,7 +344,9 @@ func (q *Queries) LockWebhook(ctx context.Context, id uuid.UUID) (Webhook, error
 
 const updateWebhook = `-- name: UpdateWebhook :one
 UPDATE webhooks SET name = $1, url = $2, description = $3, events = $4, active = $5,
-  operational = $6, secret = $7, secret_hint = $8, headers = $9,
+  operational = $6, secret = $7, secret_hint = $8,
+  previous_secret = CASE WHEN secret = $7 THEN previous_secret END,
+  previous_secret_until = CASE WHEN secret = $7 THEN previous_secret_until END, headers = $9,
   header_names = $10, filter = $11, rate_per_second = $12,
   retry_delays = $13, auto_recover = $14, disabled_at = $15,
   disabled_reason = $16, updated_at = now()
@@ -371,6 +374,8 @@ type UpdateWebhookParams struct {
 	ID             uuid.UUID
 }
 
+// A secret that is replaced ends the grace of the one before it: that one was
+// replaced by a secret which is gone itself.
 func (q *Queries) UpdateWebhook(ctx context.Context, arg UpdateWebhookParams) (Webhook, error) {
 	row := q.db.QueryRow(ctx, updateWebhook,
 		arg.Name,
