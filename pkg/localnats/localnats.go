@@ -8,6 +8,7 @@ package localnats
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -80,12 +81,8 @@ func Start(cfg Config) (_ *Server, err error) {
 	}
 	// Two servers would write over each other's files, and neither would notice.
 	s.lock = flock.New(filepath.Join(cfg.Dir, "lock"))
-	held, err := s.lock.TryLock()
-	if err != nil {
+	if err := acquire(s.lock); err != nil {
 		return nil, fmt.Errorf("localnats: lock %s: %w", cfg.Dir, err)
-	}
-	if !held {
-		return nil, fmt.Errorf("localnats: %s: %w", cfg.Dir, ErrInUse)
 	}
 	defer func() {
 		if err != nil {
@@ -111,14 +108,27 @@ func Start(cfg Config) (_ *Server, err error) {
 		return nil, fmt.Errorf("localnats: %w", err)
 	}
 	log := &bridge{log: cfg.Log}
-	s.nats.SetLoggerV2(log, cfg.Log.Enabled(nil, slog.LevelDebug), false, false) //nolint:staticcheck // slog takes a nil context
-	s.nats.Start()                                                               // recovers the streams, then listens; says by Fatalf alone that it did not
+	s.nats.SetLoggerV2(log, cfg.Log.Enabled(context.Background(), slog.LevelDebug), false, false)
+	s.nats.Start() // recovers the streams, then listens; says by Fatalf alone that it did not
 	if fatal := log.fatal.Load(); fatal != nil || !s.nats.ReadyForConnections(readyTimeout) {
 		s.nats.Shutdown()
 		s.nats.WaitForShutdown()
 		return nil, fmt.Errorf("localnats: start: %s", *cmp.Or(fatal, new("not ready in time")))
 	}
 	return s, nil
+}
+
+// acquire takes the lock. A process that its owner was just starting when it
+// was killed holds a copy until it executes its program: such a lock is worth
+// waiting for.
+func acquire(lock *flock.Flock) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := lock.TryLockContext(ctx, 20*time.Millisecond)
+	if err != nil && ctx.Err() != nil {
+		return ErrInUse
+	}
+	return err
 }
 
 const readyTimeout = 10 * time.Second
@@ -189,21 +199,24 @@ type bridge struct {
 	fatal atomic.Pointer[string] // the first fatal error: the server goes on without what failed
 }
 
-func (b *bridge) Noticef(format string, v ...any) { b.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
-func (b *bridge) Debugf(format string, v ...any)  { b.log.Debug("nats: " + fmt.Sprintf(format, v...)) }
+func (b *bridge) Noticef(format string, v ...any) { b.say(slog.LevelDebug, format, v...) }
+func (b *bridge) Debugf(format string, v ...any)  { b.say(slog.LevelDebug, format, v...) }
 func (b *bridge) Tracef(string, ...any)           {} // would show payloads
-func (b *bridge) Errorf(format string, v ...any)  { b.log.Error("nats: " + fmt.Sprintf(format, v...)) }
+func (b *bridge) Errorf(format string, v ...any)  { b.say(slog.LevelError, format, v...) }
 
 func (b *bridge) Warnf(format string, v ...any) {
-	text := fmt.Sprintf(format, v...)
-	if strings.HasPrefix(text, "Plaintext passwords detected") {
+	if strings.HasPrefix(format, "Plaintext passwords detected") {
 		return // of a configuration file; ours are in memory, and hashing would cost every connect
 	}
-	b.log.Warn("nats: " + text)
+	b.say(slog.LevelWarn, format, v...)
 }
 
 func (b *bridge) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	b.fatal.CompareAndSwap(nil, &text)
-	b.log.Error("nats: " + text)
+	b.say(slog.LevelError, format, v...)
+}
+
+func (b *bridge) say(level slog.Level, format string, v ...any) {
+	b.log.Log(context.Background(), level, "nats", "line", fmt.Sprintf(format, v...))
 }

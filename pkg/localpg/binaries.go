@@ -132,9 +132,9 @@ func inspect(ctx context.Context, who identity, dir string) (binaries, bool) {
 		return b, false
 	}
 	out := &serverLog{log: discard}
-	cmd := exec.Command(b.path("postgres"), "--version") //nolint:gosec // found on this machine
+	cmd := exec.CommandContext(ctx, b.path("postgres"), "--version")
 	cmd.Dir = "/"
-	if err := run(ctx, cmd, who, out); err != nil {
+	if err := run(cmd, who, out); err != nil {
 		return b, false
 	}
 	match := versionPattern.FindStringSubmatch(out.last())
@@ -187,7 +187,7 @@ func startBinaries(ctx context.Context, cfg Config, bin binaries, who identity, 
 	}
 	for {
 		out.forget()
-		cmd, err := bin.onData(ctx, who, data, "postgres", args...)
+		cmd, err := bin.onData(context.WithoutCancel(ctx), who, data, "postgres", args...) // it outlives the start
 		if err != nil {
 			return nil, err
 		}
@@ -221,9 +221,9 @@ func (b binaries) enter(ctx context.Context, who identity, dir string) error {
 	if !who.switches {
 		return nil
 	}
-	cmd := exec.Command(b.path("postgres"), "--version") //nolint:gosec // found on this machine
+	cmd := exec.CommandContext(ctx, b.path("postgres"), "--version")
 	cmd.Dir = dir
-	return run(ctx, cmd, who, &serverLog{log: discard})
+	return run(cmd, who, &serverLog{log: discard})
 }
 
 // onData is a command of the installation that works on directory data, as who.
@@ -237,7 +237,7 @@ func (b binaries) onData(ctx context.Context, who identity, data, name string, a
 		}
 		open = append(open, dir)
 	}
-	cmd := exec.Command(b.path(name), append([]string{"-D", path}, args...)...) //nolint:gosec // found on this machine
+	cmd := exec.CommandContext(ctx, b.path(name), append([]string{"-D", path}, args...)...)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + b.dir + ":/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.ExtraFiles = open
@@ -278,7 +278,7 @@ func initData(ctx context.Context, cfg Config, bin binaries, who identity, data 
 		return err
 	}
 	defer closeAll(cmd.ExtraFiles)
-	if err := run(ctx, cmd, who, out); err != nil {
+	if err := run(cmd, who, out); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	if err := os.Rename(made, data); err != nil {
@@ -305,7 +305,7 @@ func localeArgs(major int) []string {
 func stopOrphan(ctx context.Context, data string, log *slog.Logger) error {
 	// To a postmaster: fast, at once, killed. Its children take them in their stride.
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT, syscall.SIGKILL} {
-		left := processes(data)
+		left := processes(ctx, data)
 		if len(left) == 0 {
 			break
 		}
@@ -330,7 +330,7 @@ func awaitEnd(ctx context.Context, data string) error {
 	grace := time.After(stopGrace)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for len(processes(data)) > 0 {
+	for len(processes(ctx, data)) > 0 {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -37,7 +37,7 @@ func startChild(cmd *exec.Cmd, who identity, onDeath syscall.Signal, out *server
 	cmd.WaitDelay = time.Second // a grandchild that lives on may hold the pipe
 	cmd.SysProcAttr = processAttr(onDeath)
 	if who.switches {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(who.uid), Gid: uint32(who.gid)} //nolint:gosec // ids of the user database
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(who.uid), Gid: uint32(who.gid)}
 	}
 	c := &child{cmd: cmd, out: out, done: make(chan struct{})}
 	started := make(chan error, 1)
@@ -61,18 +61,12 @@ func startChild(cmd *exec.Cmd, who identity, onDeath syscall.Signal, out *server
 func (c *child) signal(sig os.Signal) { _ = c.cmd.Process.Signal(sig) }
 
 // run is startChild for a command that ends by itself; a failure carries its output.
-func run(ctx context.Context, cmd *exec.Cmd, who identity, out *serverLog) error {
+func run(cmd *exec.Cmd, who identity, out *serverLog) error {
 	c, err := startChild(cmd, who, syscall.SIGKILL, out)
 	if err != nil {
 		return err
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
-		c.signal(syscall.SIGKILL)
-		<-c.done
-		return fmt.Errorf("%s: %w", cmd.Path, ctx.Err())
-	}
+	<-c.done
 	if c.err != nil && !errors.Is(c.err, exec.ErrWaitDelay) {
 		return fmt.Errorf("%s: %w\n%s", cmd.Path, c.err, out.last())
 	}
@@ -115,13 +109,11 @@ func (l *serverLog) line(text string) {
 		l.tail = l.tail[1:]
 	}
 	l.tail = append(l.tail, text)
-	severity, message, ok := strings.Cut(text, ":  ")
-	switch {
-	case ok && l.loud && (severity == "FATAL" || severity == "PANIC"):
-		l.log.Warn("postgres: "+message, "severity", severity)
-	default:
-		l.log.Debug("postgres: " + text)
+	level := slog.LevelDebug
+	if severity, _, ok := strings.Cut(text, ":  "); ok && l.loud && (severity == "FATAL" || severity == "PANIC") {
+		level = slog.LevelWarn
 	}
+	l.log.Log(context.Background(), level, "postgres", "line", text)
 }
 
 // setLoud says whether the server is up: a session refused or ended before or

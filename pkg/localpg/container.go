@@ -37,7 +37,7 @@ func engineAnswers(ctx context.Context) bool {
 
 // docker runs the Docker client to its end.
 func docker(ctx context.Context, args ...string) error {
-	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput() //nolint:gosec // our own arguments
+	out, err := exec.CommandContext(ctx, "docker", args...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
 	}
@@ -75,7 +75,7 @@ func startContainer(ctx context.Context, cfg Config, out *serverLog) (*Server, e
 	for name, value := range settings(cfg) {
 		args = append(args, "-c", name+"="+value)
 	}
-	cmd := exec.Command("docker", args...) //nolint:gosec // our own arguments
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), "docker", args...) // it outlives the start
 	cmd.Env = append(os.Environ(), "POSTGRES_PASSWORD="+c.Password)
 	proc, err := startChild(cmd, identity{}, syscall.SIGINT, out)
 	if err != nil {
@@ -85,7 +85,7 @@ func startContainer(ctx context.Context, cfg Config, out *serverLog) (*Server, e
 		host: "127.0.0.1", port: strconv.Itoa(c.Port), password: c.Password,
 		source: "docker " + cfg.Image, proc: proc,
 		kill: func() {
-			ctx, cancel := context.WithTimeout(context.Background(), stopGrace) // whoever kills does not wait
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 			defer cancel()
 			if docker(ctx, "kill", "--signal", "KILL", c.Name) != nil {
 				proc.signal(syscall.SIGKILL)

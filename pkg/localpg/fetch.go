@@ -42,7 +42,7 @@ func fetchBinaries(ctx context.Context, who identity, major int) (binaries, erro
 	if err != nil {
 		return binaries{}, fmt.Errorf("place for a download: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil { //nolint:gosec // public programs
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return binaries{}, fmt.Errorf("place for a download: %w", err)
 	}
 	// Under another name until it is whole: a kill or a second download in
@@ -77,7 +77,7 @@ func fetch(part, dir string) error {
 	installation := filepath.Join(part, "installation")
 	throwaway := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().
 		Version(fetched).
-		Port(uint32(port)). //nolint:gosec // a port
+		Port(uint32(port)).
 		Locale("C").
 		CachePath(filepath.Join(part, "archive")).
 		RuntimePath(filepath.Join(part, "runtime")).

@@ -103,7 +103,7 @@ func start(ctx context.Context, cfg Config, with backend) (_ *Server, err error)
 	if cfg.Dir, err = filepath.Abs(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("localpg: state directory: %w", err)
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil { //nolint:gosec // what it holds is 0700; an unprivileged postmaster must pass through
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, fmt.Errorf("localpg: make state directory: %w", err)
 	}
 	if cfg.Dir, err = filepath.EvalSymlinks(cfg.Dir); err != nil {
@@ -111,12 +111,8 @@ func start(ctx context.Context, cfg Config, with backend) (_ *Server, err error)
 	}
 
 	lock := flock.New(filepath.Join(cfg.Dir, "lock"))
-	held, err := lock.TryLock()
-	if err != nil {
+	if err := acquire(ctx, lock); err != nil {
 		return nil, fmt.Errorf("localpg: lock %s: %w", cfg.Dir, err)
-	}
-	if !held {
-		return nil, fmt.Errorf("localpg: %s: %w", cfg.Dir, ErrInUse)
 	}
 	defer func() {
 		if err != nil {
@@ -133,6 +129,19 @@ func start(ctx context.Context, cfg Config, with backend) (_ *Server, err error)
 	out.setLoud(true)
 	cfg.Log.Info("postgres is ready", "source", s.source, "dir", cfg.Dir, "took", time.Since(began).Round(time.Millisecond))
 	return s, nil
+}
+
+// acquire takes the lock. A process that its owner was just starting when it
+// was killed holds a copy until it executes its program: such a lock is worth
+// waiting for.
+func acquire(ctx context.Context, lock *flock.Flock) error {
+	patience, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := lock.TryLockContext(patience, 20*time.Millisecond)
+	if err != nil && patience.Err() != nil && ctx.Err() == nil {
+		return ErrInUse
+	}
+	return err
 }
 
 // choose picks the backend: see the package comment for the order.
@@ -228,8 +237,7 @@ func settings(cfg Config) map[string]string {
 	}
 	if !cfg.Durable {
 		set["shared_buffers"] = "64MB" // many test binaries share a machine
-		set["fsync"] = "off"
-		set["synchronous_commit"] = "off"
+		set["fsync"] = "off"           // synchronous_commit stays on: without it a kill loses commits
 		set["full_page_writes"] = "off"
 		set["wal_level"] = "minimal"
 		set["max_wal_senders"] = "0"

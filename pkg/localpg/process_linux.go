@@ -1,6 +1,7 @@
 package localpg
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -17,7 +18,7 @@ func processAttr(onDeath syscall.Signal) *syscall.SysProcAttr {
 // processes are the Postgres processes at work in data: a postmaster and its
 // children stay in that directory, also when the pid file is gone or names
 // another process by now.
-func processes(data string) []int {
+func processes(_ context.Context, data string) []int {
 	var found []int
 	names, _ := filepath.Glob("/proc/[0-9]*") // the pattern is well formed
 	for _, proc := range names {
@@ -25,7 +26,7 @@ func processes(data string) []int {
 		if err != nil || cwd != data { // or it has ended meanwhile, or is not ours
 			continue
 		}
-		comm, err := os.ReadFile(filepath.Join(proc, "comm")) //nolint:gosec // of /proc
+		comm, err := os.ReadFile(filepath.Join(proc, "comm"))
 		if err != nil || !slices.Contains([]string{"postgres", "postmaster"}, strings.TrimSpace(string(comm))) {
 			continue
 		}

@@ -3,6 +3,7 @@
 package localpg
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -21,8 +22,8 @@ func processAttr(syscall.Signal) *syscall.SysProcAttr {
 // processes are the Postgres processes at work in data: the one that the pid
 // file names, if it is a Postgres of that directory. The number alone proves
 // nothing, it may be another process's by now.
-func processes(data string) []int {
-	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid")) //nolint:gosec // our own directory
+func processes(ctx context.Context, data string) []int {
+	text, err := os.ReadFile(filepath.Join(data, "postmaster.pid"))
 	if err != nil {
 		return nil
 	}
@@ -31,7 +32,7 @@ func processes(data string) []int {
 	if err != nil || pid <= 1 {
 		return nil
 	}
-	command, err := exec.Command("ps", "-o", "command=", "-p", strconv.Itoa(pid)).Output() //nolint:gosec // a number
+	command, err := exec.CommandContext(ctx, "ps", "-o", "command=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil || !strings.Contains(string(command), "-D "+data+" ") {
 		return nil
 	}
