@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -135,12 +134,12 @@ const readyTimeout = 10 * time.Second
 
 // URL is where user connects, with its password.
 func (s *Server) URL(user string) string {
-	u := url.URL{Scheme: "nats", Host: s.nats.Addr().String(), User: url.UserPassword(user, s.users[user].Password)}
+	u := url.URL{Scheme: "nats", Host: s.Address(), User: url.UserPassword(user, s.users[user].Password)}
 	return u.String()
 }
 
-// Port is the port of 127.0.0.1 that the server listens on.
-func (s *Server) Port() int { return s.nats.Addr().(*net.TCPAddr).Port }
+// Address is where the server listens: 127.0.0.1 and its port.
+func (s *Server) Address() string { return s.nats.Addr().String() }
 
 // InProcess connects user without a socket.
 func (s *Server) InProcess(user string) nats.Option {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -116,7 +115,7 @@ func TestStart_Users(t *testing.T) {
 	if _, err := nats.Connect(strings.Replace(s.URL("reader"), ":", ":x", 2)); err == nil {
 		t.Error("a wrong password was accepted")
 	}
-	if _, err := nats.Connect("nats://127.0.0.1:" + strconv.Itoa(s.Port())); !errors.Is(err, nats.ErrAuthorization) {
+	if _, err := nats.Connect("nats://" + s.Address()); !errors.Is(err, nats.ErrAuthorization) {
 		t.Errorf("without a user: %v, want an authorization error", err)
 	}
 
@@ -290,7 +289,7 @@ func TestConfig_Log(t *testing.T) {
 	if got := text.String(); got != "" {
 		t.Errorf("a good start logs %q, want nothing at warn", got)
 	}
-	if _, err := nats.Connect("nats://who:secret-of-who@127.0.0.1:" + strconv.Itoa(s.Port())); err == nil {
+	if _, err := nats.Connect("nats://who:secret-of-who@" + s.Address()); err == nil {
 		t.Fatal("an unknown user was accepted")
 	}
 	// The server logs before it answers.
