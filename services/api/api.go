@@ -1,0 +1,91 @@
+// Package api is the HTTP API: webhooks and what became of their deliveries, and
+// the taking of events.
+//
+// Its interface is generated from the contract (api/openapi.yaml), which also
+// says who may call what and which query parameters there are. It keeps no state:
+// any number of processes serve the same.
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/telemetry"
+	"github.com/primezap/primezap/pkg/vault"
+)
+
+// Run serves until ctx ends, then finishes the requests it has, for 10 s at most.
+func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
+	uuid.EnableRandPool() // ids are no secrets
+	keys, err := vault.Open([]byte(cfg.VaultKeyset))
+	if err != nil {
+		return fmt.Errorf("VAULT_KEYSET: %w", err)
+	}
+	database, err := store.Open(ctx, cfg.DatabaseURL, cfg.Connections)
+	if err != nil {
+		return err
+	}
+	defer database.Close()
+	nc, err := bus.Connect(cfg.NATSURL, bus.UserAPI, log, cfg.NATSOptions...)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+
+	registry := telemetry.NewRegistry()
+	var metrics prometheus.Registerer = registry
+	if cfg.Metrics != nil {
+		metrics = cfg.Metrics
+	}
+	server, err := New(cfg, Deps{Store: database, Vault: keys, NATS: nc, Metrics: metrics, Log: log})
+	if err != nil {
+		return err
+	}
+	if err := server.checkTopology(ctx); err != nil {
+		return err // says what is missing; there is nothing to serve without it
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.HTTPAddr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+
+	var admin *telemetry.Admin
+	if cfg.Metrics == nil {
+		admin, err = telemetry.ListenAdmin(ctx, telemetry.AdminConfig{
+			Addr: cfg.AdminAddr, Metrics: registry, Log: log, Ready: server.Ready,
+		})
+		if err != nil {
+			return errors.Join(err, listener.Close())
+		}
+	}
+	// Whichever ends first ends the other; metrics are shown until requests are served.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	var adminErr error
+	var wg sync.WaitGroup
+	if admin != nil {
+		wg.Go(func() {
+			adminErr = admin.Run(adminCtx)
+			cancel()
+		})
+	}
+	log.Info("api ready", "address", listener.Addr().String())
+	if cfg.Ready != nil {
+		cfg.Ready(listener.Addr().String())
+	}
+	err = server.Serve(ctx, listener)
+	stopAdmin()
+	wg.Wait()
+	log.Info("api stopped")
+	return errors.Join(err, adminErr)
+}

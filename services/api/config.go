@@ -1,0 +1,61 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/telemetry"
+)
+
+// Config is the service's settings.
+type Config struct {
+	HTTPAddr    string `env:"HTTP_ADDR" envDefault:"127.0.0.1:8080" help:"address of the HTTP API; port 0 picks one"`
+	AdminAddr   string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8082" help:"address of metrics, health and profiles"`
+	DatabaseURL string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_api"`
+	NATSURL     string `env:"NATS_URL,required" secret:"true" help:"NATS as the user api"`
+	VaultKeyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
+
+	CORSOrigins config.List  `env:"CORS_ORIGINS" help:"origins whose pages may call the API, comma separated, or *"`
+	AllowHTTP   bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"take webhooks with http URLs too"`
+	AllowCIDRs  config.CIDRs `env:"WEBHOOK_ALLOW_CIDRS" help:"networks that webhooks may point to although they are not public, comma separated"`
+
+	LiveRate  float64 `env:"EVENTS_LIVE_RATE" envDefault:"200" help:"events of a tenant a second that go before those of busier tenants, in each process"`
+	LiveBurst int     `env:"EVENTS_LIVE_BURST" envDefault:"1000" help:"how many of them at once"`
+
+	Connections int `env:"API_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
+
+	Log telemetry.LogConfig
+
+	// NATSOptions are a composing program's: credentials, an in-process server.
+	NATSOptions []nats.Option
+	// Metrics, where set, are a composing program's to show: there is no admin server.
+	Metrics prometheus.Registerer
+	// Ready, where set, is told host and port once requests are served.
+	Ready func(address string)
+}
+
+// Validate reports settings that cannot be meant.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, origin := range c.CORSOrigins {
+		u, err := url.Parse(origin)
+		if origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
+			errs = append(errs, fmt.Errorf("CORS_ORIGINS: %q is neither * nor an origin like https://app.example.com", origin))
+		}
+	}
+	if !(c.LiveRate > 0) {
+		errs = append(errs, errors.New("EVENTS_LIVE_RATE must be positive"))
+	}
+	if c.LiveBurst < 1 {
+		errs = append(errs, errors.New("EVENTS_LIVE_BURST must be positive"))
+	}
+	if c.Connections < 2 {
+		errs = append(errs, errors.New("API_DB_CONNECTIONS must be at least 2"))
+	}
+	return errors.Join(errs...)
+}

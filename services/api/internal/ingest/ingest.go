@@ -1,0 +1,270 @@
+// Package ingest takes events into the event store.
+//
+// An event is accepted when JetStream has acknowledged it, never before. What
+// makes a repeated request safe is Postgres: a key row holds the ids and the day
+// that were given to a request's events before the first of them was published,
+// so a repetition publishes the same ids on the same day, which the ledger
+// delivers once; a row that is marked accepted is answered without publishing.
+package ingest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/telemetry"
+	"github.com/primezap/primezap/services/api/internal/openapi"
+)
+
+// Publisher stores events: an error for each, nil once it is accepted.
+type Publisher interface {
+	Publish(ctx context.Context, events ...bus.Event) []error
+}
+
+// Service implements the operations on events.
+type Service struct {
+	Store     *store.Store // for idempotency; events without id or key need none
+	Publisher Publisher
+	Classes   *Classes
+	Metrics   *Metrics
+	Log       *slog.Logger
+}
+
+// MaxEvents is how many events a request may hold.
+const MaxEvents = 500
+
+// How long a client is asked to wait.
+const (
+	storeAway = 2 * time.Second
+	storeFull = time.Minute
+)
+
+// ListEventTypes serves GET /api/event-types.
+func (s *Service) ListEventTypes(context.Context, openapi.ListEventTypesRequestObject) (openapi.ListEventTypesResponseObject, error) {
+	return openapi.ListEventTypes200JSONResponse{Data: event.Types()}, nil
+}
+
+// item is one event of a request, and what becomes of it.
+type item struct {
+	input
+	at       string // JSON Pointer to it in the request
+	event    bus.Event
+	refused  *problem.Problem // why it is not accepted
+	twin     *item            // an item before it with the same id and content, whose fate it shares
+	accepted bool             // now or by an earlier request
+}
+
+// PublishEvents serves POST /api/events.
+func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRequestObject) (openapi.PublishEventsResponseObject, error) {
+	principal, _ := auth.FromContext(ctx)
+	key := req.Params.IdempotencyKey
+	if key != nil && !validKey(*key) {
+		return nil, problem.Invalid(problem.FieldError{Detail: "Idempotency-Key must have 1 to 255 visible ASCII characters"})
+	}
+	inputs, array, err := read(*req.Body)
+	if err != nil {
+		return nil, err
+	}
+	trace := ""
+	if req.Params.Traceparent != nil {
+		trace = *req.Params.Traceparent
+	}
+	if !telemetry.ValidTraceparent(trace) {
+		trace = telemetry.NewTraceparent()
+	}
+	now := time.Now()
+	items := make([]item, len(inputs))
+	for i := range items {
+		it := &items[i]
+		it.input = inputs[i]
+		it.event = bus.Event{
+			Tenant: principal.Tenant, Type: it.eventType, ID: it.id, Day: bus.Day(now), Traceparent: trace,
+			Deduplicate: key != nil || it.id != "",
+		}
+		if array {
+			it.at = problem.Pointer(i)
+		}
+		if it.refused = prepare(it, principal, now); it.refused != nil && it.refused.Status == http.StatusBadRequest {
+			return nil, it.refused // no JSON in one place is no JSON at all
+		}
+	}
+	claims, err := s.claim(ctx, principal.Tenant, key, *req.Body, items)
+	if err != nil {
+		return nil, err
+	}
+	s.publish(ctx, items)
+	if err := claims.complete(ctx, items); err != nil {
+		// The events are accepted all the same. A repeated request publishes them again,
+		// with the same ids.
+		s.Log.WarnContext(ctx, "idempotency keys not completed", "error", err)
+	}
+	s.Metrics.count(items)
+	return respond(items, array)
+}
+
+// prepare checks an item and makes its body.
+func prepare(it *item, principal auth.Principal, now time.Time) *problem.Problem {
+	faults := it.faults
+	fault := func(name, detail string) {
+		faults = append(faults, problem.FieldError{Pointer: "/" + name, Detail: detail})
+	}
+	when := now
+	if it.timestamp != "" {
+		if err := when.UnmarshalText([]byte(it.timestamp)); err != nil { // RFC 3339 to the letter
+			fault("timestamp", "must be a time such as 2025-10-20T12:00:00Z")
+			when = now
+		}
+	}
+	if it.id == "" {
+		it.event.ID = uuid.Must(uuid.NewV7()).String()
+	} else if !event.ValidID(it.id) {
+		fault("id", "must be 1 to 64 letters, digits, _ and -")
+	}
+	if it.tenantID != "" {
+		tenant, err := uuid.Parse(it.tenantID)
+		if err != nil || len(it.tenantID) != 36 || tenant == uuid.Nil {
+			fault("tenantId", "must be a UUID")
+		} else if principal, err = principal.For(tenant); err != nil {
+			return problem.Forbidden("tenantId: only keys with the scope platform may act for another tenant").WithCause(err)
+		}
+		it.event.Tenant = principal.Tenant
+	}
+	tooLarge := false
+	if len(it.data) > 0 && it.eventType != "" {
+		body, err := event.Body(event.Type(it.eventType), when, it.data)
+		if refusal, ok := errors.AsType[*event.Error](err); ok {
+			if refusal.Unreadable() {
+				p := problem.BadRequest("the body is no JSON that we read")
+				p.Errors = []problem.FieldError{{Pointer: it.at + refusal.Pointer, Detail: refusal.Detail}}
+				return p
+			}
+			tooLarge = refusal.Reason == event.TooLarge && len(faults) == 0
+			faults = append(faults, problem.FieldError{Pointer: refusal.Pointer, Detail: refusal.Detail})
+		}
+		it.event.Body = body
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	for i := range faults {
+		faults[i].Pointer = it.at + faults[i].Pointer
+	}
+	if tooLarge {
+		p := problem.TooLarge(event.MaxBodyBytes)
+		p.Errors = faults
+		return p
+	}
+	return problem.Invalid(faults...)
+}
+
+// publish stores what is valid and not accepted yet, and marks each item accepted
+// or refused.
+func (s *Service) publish(ctx context.Context, items []item) {
+	events := make([]bus.Event, 0, len(items))
+	sent := make([]*item, 0, len(items))
+	now := time.Now()
+	for i := range items {
+		it := &items[i]
+		if it.refused != nil || it.accepted || it.twin != nil {
+			continue
+		}
+		it.event.Class = s.Classes.Of(it.event.Tenant, now)
+		events = append(events, it.event)
+		sent = append(sent, it)
+	}
+	if len(events) > 0 {
+		for i, err := range s.Publisher.Publish(ctx, events...) {
+			if err != nil {
+				sent[i].refused = unavailable(err)
+				continue
+			}
+			sent[i].accepted = true
+		}
+	}
+	for i := range items {
+		if twin := items[i].twin; twin != nil {
+			items[i].refused, items[i].accepted = twin.refused, twin.accepted
+		}
+	}
+}
+
+func unavailable(err error) *problem.Problem {
+	if errors.Is(err, bus.ErrFull) {
+		return problem.Unavailable(storeFull, "the event store is full").WithCause(err)
+	}
+	return problem.Unavailable(storeAway, "the event store cannot be reached").WithCause(err)
+}
+
+// respond says what became of the items. Where nothing was accepted for our own
+// fault, the request as a whole may be made again.
+func respond(items []item, array bool) (openapi.PublishEventsResponseObject, error) {
+	if !array {
+		if items[0].refused != nil {
+			return nil, items[0].refused
+		}
+		return answer{http.StatusAccepted, openapi.EventAccepted{ID: items[0].event.ID}}, nil
+	}
+	results := openapi.EventResults{Data: make([]openapi.EventResult, len(items))}
+	status := http.StatusAccepted
+	accepted := false
+	var away *problem.Problem
+	for i := range items {
+		it := &items[i]
+		if it.refused == nil {
+			accepted = true
+			results.Data[i] = openapi.EventResult{Status: http.StatusAccepted, ID: &it.event.ID}
+			continue
+		}
+		if it.refused.Status == http.StatusServiceUnavailable {
+			away = it.refused
+		}
+		status = http.StatusMultiStatus
+		results.Data[i] = openapi.EventResult{Status: it.refused.Status, Error: it.refused}
+	}
+	if away != nil && !accepted {
+		return nil, away
+	}
+	return answer{status, results}, nil
+}
+
+// answer is a response of this operation; the generated one would encode twice.
+type answer struct {
+	status int
+	body   any
+}
+
+// VisitPublishEventsResponse implements openapi.PublishEventsResponseObject.
+func (a answer) VisitPublishEventsResponse(w http.ResponseWriter) error {
+	body, err := json.Marshal(a.body)
+	if err != nil {
+		return fmt.Errorf("encode answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(a.status)
+	_, err = w.Write(body)
+	return err
+}
+
+func validKey(key string) bool {
+	return 1 <= len(key) && len(key) <= 255 && !strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func hashOf(content []byte) []byte {
+	hash := sha256.Sum256(content)
+	return hash[:]
+}

@@ -1,0 +1,136 @@
+package webhooks
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/page"
+)
+
+// kinds are the wire names of a log row's and a delivery's kind, by their number.
+var kinds = []openapi.Kind{openapi.KindDelivery, openapi.KindTest, openapi.KindReplay}
+
+// farFuture is where a list without an end ends.
+var farFuture = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// ListWebhookLogs serves GET /api/custom-webhooks/{id}/logs.
+func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLogsRequestObject) (openapi.ListWebhookLogsResponseObject, error) {
+	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.TimeKeySize)
+	filter := logFilter(req.Params, &faults)
+	if len(faults) > 0 {
+		return nil, problem.Invalid(faults...)
+	}
+	filter.BeforeTime, filter.BeforeID = pages.AfterTime()
+	filter.RowLimit, filter.RowOffset = pages.Limit(), pages.Offset()
+	var total int64
+	var rows []db.WebhookLog
+	err := s.of(ctx, req.ID, func(q *db.Queries, hook db.Webhook) (err error) {
+		filter.WebhookID = hook.ID
+		total, err = q.CountLogs(ctx, db.CountLogsParams{
+			WebhookID: filter.WebhookID, FromTime: filter.FromTime, ToTime: filter.ToTime, Success: filter.Success,
+			Event: filter.Event, EventID: filter.EventID, StatusFrom: filter.StatusFrom, StatusTo: filter.StatusTo,
+			Cap: page.CountLimit,
+		})
+		if err != nil {
+			return err
+		}
+		rows, err = q.ListLogs(ctx, filter)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	rows, pagination := page.Show(pages, rows, total, func(row db.WebhookLog) []byte { return page.TimeKey(row.CreatedAt, row.ID) })
+	return openapi.ListWebhookLogs200JSONResponse{Data: each(rows, showLog), Pagination: pagination}, nil
+}
+
+func logFilter(params openapi.ListWebhookLogsParams, faults *[]problem.FieldError) db.ListLogsParams {
+	fault := func(name, detail string) {
+		*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: detail})
+	}
+	moment := func(name string, value *string, otherwise time.Time) time.Time {
+		if value == nil {
+			return otherwise
+		}
+		var at time.Time
+		if err := at.UnmarshalText([]byte(*value)); err != nil { // RFC 3339 to the letter
+			fault(name, "must be a time such as 2025-10-20T12:00:00Z")
+		}
+		return at
+	}
+	filter := db.ListLogsParams{
+		Success:  boolean("success", params.Success, faults),
+		FromTime: moment("from", params.From, time.Unix(0, 0)),
+		ToTime:   moment("to", params.To, farFuture),
+		Event:    params.Event,
+		EventID:  params.EventID,
+	}
+	if name := params.Event; name != nil {
+		if _, ok := event.Lookup(event.Type(*name)); !ok {
+			fault("event", "must be an event type")
+		}
+	}
+	if id := params.EventID; id != nil && !event.ValidID(*id) {
+		fault("eventId", "must be 1 to 64 letters, digits, _ and -")
+	}
+	if status := params.Status; status != nil {
+		from, to, ok := statusRange(*status)
+		if !ok {
+			fault("status", "must be 0, a status such as 404, or a class such as 5xx")
+		}
+		filter.StatusFrom, filter.StatusTo = &from, &to
+	}
+	return filter
+}
+
+// statusRange reads 404, 4xx, or 0 for attempts without an answer.
+func statusRange(s string) (from, to int16, ok bool) {
+	if len(s) == 3 && s[0] >= '1' && s[0] <= '5' && s[1:] == "xx" {
+		from = int16(s[0]-'0') * 100
+		return from, from + 99, true
+	}
+	n, err := strconv.ParseUint(s, 10, 15)
+	if err != nil || n != 0 && (n < 100 || n > 599) {
+		return 0, 0, false
+	}
+	return int16(n), int16(n), true
+}
+
+func showLog(row db.WebhookLog) openapi.WebhookLog {
+	l := openapi.WebhookLog{
+		ID: row.ID, WebhookID: row.WebhookID, DeliveryID: row.DeliveryID, EventID: row.EventID, Event: row.EventType,
+		Attempt: int(row.Attempt), Kind: kinds[row.Kind], Counted: row.Counted, Success: row.Success,
+		Status: answered(int(row.Status)), DurationMs: int(row.DurationMs), ResponseBody: row.ResponseBody,
+		ResponseHeaders: row.ResponseHeaders, CreatedAt: row.CreatedAt.UTC(),
+	}
+	l.Request.Headers = row.RequestHeaders
+	l.Timing.DNSMs, l.Timing.ConnectMs = milliseconds(row.DnsMs), milliseconds(row.ConnectMs)
+	l.Timing.TLSMs, l.Timing.FirstByteMs = milliseconds(row.TlsMs), milliseconds(row.FirstByteMs)
+	if row.ErrorClass != nil {
+		l.Error = &openapi.AttemptError{Class: *row.ErrorClass}
+		if row.ErrorMessage != nil {
+			l.Error.Message = *row.ErrorMessage
+		}
+	}
+	return l
+}
+
+// answered is a status as answers have it: null where there was none.
+func answered(status int) *int {
+	if status == 0 {
+		return nil
+	}
+	return &status
+}
+
+func milliseconds(ms *int32) *int {
+	if ms == nil {
+		return nil
+	}
+	return new(int(*ms))
+}

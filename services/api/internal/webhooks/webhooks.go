@@ -1,0 +1,304 @@
+// Package webhooks serves what a tenant does with its webhooks: their settings,
+// the log of attempts, the queue of deliveries that are not done, test calls.
+//
+// Every query runs in a transaction of the tenant that the request acts for, so
+// another tenant's rows are as if they were not there.
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+
+	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/egress"
+	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/page"
+)
+
+// Service implements the operations on webhooks.
+type Service struct {
+	Store  *store.Store
+	Vault  *vault.Vault
+	Policy egress.Policy // of the URLs that are taken
+	NATS   *nats.Conn    // to the workers, for test calls
+}
+
+// path of the webhooks; an id follows it.
+const path = "/api/custom-webhooks/"
+
+// ListWebhooks serves GET /api/custom-webhooks.
+func (s *Service) ListWebhooks(ctx context.Context, req openapi.ListWebhooksRequestObject) (openapi.ListWebhooksResponseObject, error) {
+	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.IDKeySize)
+	active := boolean("active", req.Params.Active, &faults)
+	var subscriptions []string
+	if name := req.Params.Event; name != nil {
+		if subscriptions = covering(*name); subscriptions == nil {
+			faults = append(faults, problem.FieldError{Pointer: "/event", Detail: "must be an event type, a prefix such as deal.*, or *"})
+		}
+	}
+	if len(faults) > 0 {
+		return nil, problem.Invalid(faults...)
+	}
+	tenant := tenantOf(ctx)
+	var total int64
+	var rows []db.Webhook
+	err := s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
+		total, err = q.CountWebhooks(ctx, db.CountWebhooksParams{
+			TenantID: tenant, Active: active, Subscriptions: subscriptions, Cap: page.CountLimit,
+		})
+		if err != nil {
+			return err
+		}
+		rows, err = q.ListWebhooks(ctx, db.ListWebhooksParams{
+			TenantID: tenant, Active: active, Subscriptions: subscriptions,
+			Before: pages.AfterID(), RowLimit: pages.Limit(), RowOffset: pages.Offset(),
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list webhooks: %w", err)
+	}
+	rows, pagination := page.Show(pages, rows, total, func(row db.Webhook) []byte { return page.IDKey(row.ID) })
+	return openapi.ListWebhooks200JSONResponse{Data: each(rows, show), Pagination: pagination}, nil
+}
+
+// CreateWebhook serves POST /api/custom-webhooks. The secret is in this answer
+// and in no later one.
+func (s *Service) CreateWebhook(ctx context.Context, req openapi.CreateWebhookRequestObject) (openapi.CreateWebhookResponseObject, error) {
+	tenant := tenantOf(ctx)
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("make a webhook's id: %w", err)
+	}
+	edit := editor{Service: s, row: db.Webhook{ID: id, TenantID: tenant, AutoRecover: true}}
+	secret := edit.create(*req.Body)
+	if err := edit.err(); err != nil {
+		return nil, err
+	}
+	row := edit.row
+	err = s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
+		row, err = q.InsertWebhook(ctx, db.InsertWebhookParams{
+			ID: row.ID, TenantID: row.TenantID, Name: row.Name, Url: row.Url, Description: row.Description,
+			Events: row.Events, Active: row.Active, Operational: row.Operational, Secret: row.Secret,
+			SecretHint: row.SecretHint, Headers: row.Headers, HeaderNames: row.HeaderNames, Filter: row.Filter,
+			RatePerSecond: row.RatePerSecond, RetryDelays: row.RetryDelays, AutoRecover: row.AutoRecover,
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create webhook: %w", err)
+	}
+	shown := show(row)
+	return openapi.CreateWebhook201JSONResponse{
+		Body: openapi.WebhookWithSecret{
+			ID: shown.ID, Name: shown.Name, URL: shown.URL, Description: shown.Description, Events: shown.Events,
+			Active: shown.Active, Headers: shown.Headers, Retry: shown.Retry, Secret: secret,
+			SecretHint: shown.SecretHint, DisabledAt: shown.DisabledAt, DisabledReason: shown.DisabledReason,
+			CreatedAt: shown.CreatedAt, UpdatedAt: shown.UpdatedAt,
+		},
+		Headers: openapi.CreateWebhook201ResponseHeaders{Location: new(path + row.ID.String())},
+	}, nil
+}
+
+// GetWebhook serves GET /api/custom-webhooks/{id}.
+func (s *Service) GetWebhook(ctx context.Context, req openapi.GetWebhookRequestObject) (openapi.GetWebhookResponseObject, error) {
+	var row db.Webhook
+	err := s.of(ctx, req.ID, func(_ *db.Queries, hook db.Webhook) error {
+		row = hook
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return openapi.GetWebhook200JSONResponse(show(row)), nil
+}
+
+// ReplaceWebhook serves PUT /api/custom-webhooks/{id}.
+func (s *Service) ReplaceWebhook(ctx context.Context, req openapi.ReplaceWebhookRequestObject) (openapi.ReplaceWebhookResponseObject, error) {
+	row, err := s.change(ctx, req.ID, func(e *editor) { e.replace(*req.Body) })
+	if err != nil {
+		return nil, err
+	}
+	return openapi.ReplaceWebhook200JSONResponse(show(row)), nil
+}
+
+// UpdateWebhook serves PATCH /api/custom-webhooks/{id}.
+func (s *Service) UpdateWebhook(ctx context.Context, req openapi.UpdateWebhookRequestObject) (openapi.UpdateWebhookResponseObject, error) {
+	row, err := s.change(ctx, req.ID, func(e *editor) { e.merge(*req.Body) })
+	if err != nil {
+		return nil, err
+	}
+	return openapi.UpdateWebhook200JSONResponse(show(row)), nil
+}
+
+// change edits a webhook under its lock: of two merges at once, neither loses
+// what the other changed.
+func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db.Webhook, error) {
+	hook, err := parseID(id)
+	if err != nil {
+		return db.Webhook{}, err
+	}
+	var row db.Webhook
+	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) (err error) {
+		row, err = q.LockWebhook(ctx, hook)
+		if err != nil {
+			return found(err)
+		}
+		e := editor{Service: s, row: row}
+		edit(&e)
+		if err := e.err(); err != nil {
+			return err
+		}
+		row = e.row
+		row, err = q.UpdateWebhook(ctx, db.UpdateWebhookParams{
+			ID: row.ID, Name: row.Name, Url: row.Url, Description: row.Description, Events: row.Events,
+			Active: row.Active, Operational: row.Operational, Secret: row.Secret, SecretHint: row.SecretHint,
+			Headers: row.Headers, HeaderNames: row.HeaderNames, Filter: row.Filter,
+			RatePerSecond: row.RatePerSecond, RetryDelays: row.RetryDelays, AutoRecover: row.AutoRecover,
+			DisabledAt: row.DisabledAt, DisabledReason: row.DisabledReason,
+		})
+		return found(err)
+	})
+	if err != nil {
+		return db.Webhook{}, fmt.Errorf("change webhook %s: %w", hook, err)
+	}
+	return row, nil
+}
+
+// DeleteWebhook serves DELETE /api/custom-webhooks/{id}.
+func (s *Service) DeleteWebhook(ctx context.Context, req openapi.DeleteWebhookRequestObject) (openapi.DeleteWebhookResponseObject, error) {
+	hook, err := parseID(req.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
+		deleted, err := q.DeleteWebhook(ctx, hook)
+		if err == nil && deleted == 0 {
+			return store.ErrNotFound
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("delete webhook %s: %w", hook, err)
+	}
+	return openapi.DeleteWebhook204Response{}, nil
+}
+
+// of runs fn in the tenant's transaction with one of its webhooks.
+func (s *Service) of(ctx context.Context, id string, fn func(*db.Queries, db.Webhook) error) error {
+	hook, err := parseID(id)
+	if err != nil {
+		return err
+	}
+	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
+		row, err := q.GetWebhook(ctx, hook)
+		if err != nil {
+			return found(err)
+		}
+		return fn(q, row)
+	})
+	if err != nil {
+		return fmt.Errorf("webhook %s: %w", hook, err)
+	}
+	return nil
+}
+
+// show is a webhook as answers have it: of header values it does not even know
+// the ciphertext.
+func show(row db.Webhook) openapi.Webhook {
+	w := openapi.Webhook{
+		ID: row.ID, Name: row.Name, URL: row.Url, Description: row.Description, Events: row.Events,
+		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)),
+		Retry:      openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays))},
+		SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
+		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+	}
+	for _, name := range row.HeaderNames {
+		w.Headers[name] = mask
+	}
+	for i, delay := range row.RetryDelays {
+		w.Retry.DelaysSeconds[i] = int(delay)
+	}
+	return w
+}
+
+// covering are the subscriptions that cover s, an event type or itself a
+// subscription; nil if it is neither.
+func covering(s string) []string {
+	if !event.ValidSubscription(s) {
+		return nil
+	}
+	all := []string{s, event.All}
+	for i, c := range strings.TrimSuffix(s, event.All) {
+		if c == '.' {
+			all = append(all, s[:i+1]+event.All)
+		}
+	}
+	return all
+}
+
+// tenantOf is the tenant that the request acts for. Without one, which the
+// server's middleware does not let happen, it is the zero one, which has no rows.
+func tenantOf(ctx context.Context) uuid.UUID {
+	p, _ := auth.FromContext(ctx)
+	return p.Tenant
+}
+
+// parseID reads an id in its one form. No row has another.
+func parseID(s string) (uuid.UUID, error) {
+	id, err := uuid.Parse(s)
+	if err != nil || len(s) != 36 {
+		return uuid.Nil, store.ErrNotFound
+	}
+	return id, nil
+}
+
+// found turns the absence of a row into the product's own error.
+func found(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return store.ErrNotFound
+	}
+	return err
+}
+
+// boolean reads a query parameter, adding to faults if it is neither true nor false.
+func boolean(name string, value *string, faults *[]problem.FieldError) *bool {
+	switch {
+	case value == nil:
+		return nil
+	case *value == "true":
+		return new(true)
+	case *value == "false":
+		return new(false)
+	default:
+		*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: "must be true or false"})
+		return nil
+	}
+}
+
+func utc(t *time.Time) *time.Time {
+	if t == nil {
+		return nil
+	}
+	return new(t.UTC())
+}
+
+func each[From, To any](rows []From, show func(From) To) []To {
+	shown := make([]To, len(rows))
+	for i, row := range rows {
+		shown[i] = show(row)
+	}
+	return shown
+}

@@ -1,0 +1,180 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
+)
+
+// requestID names the request in answer and logs: as the client did, if that is
+// fit for a log, else by a new id.
+func requestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !loggable(id) {
+			id = uuid.Must(uuid.NewV7()).String()
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
+
+func loggable(id string) bool {
+	return 1 <= len(id) && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._:-", r))
+	})
+}
+
+// requestMetrics tell what was asked and how it was answered.
+type requestMetrics struct {
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+}
+
+func newRequestMetrics(registry prometheus.Registerer) requestMetrics {
+	m := requestMetrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "primezap_http_requests_total", Help: "Requests that were answered.",
+		}, []string{"method", "route", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "primezap_http_request_seconds", Help: "Time from a request's header to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12), // to 24 s
+		}, []string{"method", "route"}),
+	}
+	registry.MustRegister(m.requests, m.seconds)
+	return m
+}
+
+// observe counts and, at debug level, logs every request. It answers errors
+// itself, so as to see their status.
+func observe(metrics requestMetrics, log *slog.Logger) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			start := time.Now()
+			if err := next(c); err != nil {
+				c.Error(err)
+			}
+			took := time.Since(start)
+			method, route, status := c.Request().Method, c.Path(), c.Response().Status
+			if route == "" {
+				method, route = "", "none" // both are the client's to invent
+			}
+			metrics.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
+			metrics.seconds.WithLabelValues(method, route).Observe(took.Seconds())
+			if ctx := c.Request().Context(); log.Enabled(ctx, slog.LevelDebug) {
+				log.DebugContext(ctx, "request", "method", method, "route", route, "status", status, "took", took,
+					"bytes", c.Response().Size, "requestId", c.Response().Header().Get(echo.HeaderXRequestID))
+			}
+			return nil
+		}
+	}
+}
+
+// cors lets pages of the origins call the API. None: no page may.
+func cors(origins config.List) echo.MiddlewareFunc {
+	if len(origins) == 0 {
+		return func(next echo.HandlerFunc) echo.HandlerFunc { return next }
+	}
+	allowed := func(origin string) (bool, error) {
+		return slices.Contains(origins, "*") || slices.Contains(origins, origin), nil
+	}
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		AllowOriginFunc: allowed, // exactly: the library would take patterns
+		AllowMethods:    []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete},
+		AllowHeaders: []string{
+			echo.HeaderAuthorization, echo.HeaderContentType, auth.TenantHeader, "Idempotency-Key",
+			echo.HeaderXRequestID, "traceparent",
+		},
+		ExposeHeaders: []string{"RateLimit", "RateLimit-Policy", echo.HeaderRetryAfter, echo.HeaderXRequestID, echo.HeaderLocation},
+		MaxAge:        600,
+	})
+}
+
+// bounded gives a request its bounds in time and size.
+func bounded(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		asked := c.Request()
+		defer c.SetRequest(asked) // its context ends with the client, not with us
+		ctx, cancel := context.WithTimeout(asked.Context(), requestTimeout)
+		defer cancel()
+		req := asked.WithContext(ctx)
+		req.Body = http.MaxBytesReader(c.Response(), req.Body, maxBody)
+		c.SetRequest(req)
+		return next(c)
+	}
+}
+
+// scoped asks for scopes of whoever makes the request.
+func scoped(scopes []string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			for _, scope := range scopes {
+				if _, err := auth.Require(c.Request().Context(), scope); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
+	}
+}
+
+// known refuses query parameters that the operation does not have, and those
+// given twice: a misspelt filter would show what was not asked for.
+func known(names []string) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if c.Request().URL.RawQuery == "" {
+				return next(c)
+			}
+			query, err := url.ParseQuery(c.Request().URL.RawQuery)
+			if err != nil {
+				return problem.BadRequest("the query cannot be read").WithCause(err)
+			}
+			var faults []problem.FieldError
+			for name, values := range query {
+				switch {
+				case !slices.Contains(names, name):
+					faults = append(faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: "is not a known query parameter"})
+				case len(values) > 1:
+					faults = append(faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: "is given twice"})
+				}
+			}
+			if len(faults) > 0 {
+				return problem.Invalid(faults...)
+			}
+			return next(c)
+		}
+	}
+}
+
+// keys looks API keys up in Postgres, before the tenant is known.
+type keys struct{ store *store.Store }
+
+// LookupKey implements auth.Lookup.
+func (k keys) LookupKey(ctx context.Context, hash []byte) (auth.Principal, error) {
+	row, err := k.store.Queries().FindAPIKey(ctx, hash)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return auth.Principal{}, auth.ErrUnknownKey
+	}
+	if err != nil {
+		return auth.Principal{}, err
+	}
+	return auth.Principal{Tenant: row.TenantID, KeyID: row.ID, Actor: "key:" + row.ID.String(), Scopes: row.Scopes}, nil
+}
