@@ -23,8 +23,8 @@ FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@created::timest
 SELECT k.position::int AS position
 FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@created::timestamptz[]) AS created_at,
   unnest(@ids::uuid[]) AS id, generate_subscripts(@webhook_ids::uuid[], 1) AS position) AS k
-JOIN webhook_logs l ON l.webhook_id = k.webhook_id AND l.created_at = k.created_at AND l.id = k.id
-WHERE l.created_at BETWEEN @first AND @last;
+CROSS JOIN LATERAL (SELECT FROM webhook_logs l WHERE l.webhook_id = k.webhook_id AND l.created_at = k.created_at
+  AND l.id = k.id AND l.created_at BETWEEN @first AND @last LIMIT 1) AS present;
 
 -- name: ListLogs :many
 -- Newest first, stable under insertion: the key of the last row is the cursor.

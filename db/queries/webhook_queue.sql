@@ -17,12 +17,14 @@ FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@webhook_ids::
 
 -- name: FinishQueueRows :exec
 -- A row goes only if it still expects this attempt under this lease; one that
--- does not aborts the transaction.
+-- does not aborts the transaction. The array of keys bounds what is read,
+-- whatever the planner thinks of the table's size.
 WITH gone AS (
   DELETE FROM webhook_queue q
   USING (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@lease_ids::uuid[]) AS lease_id,
     unnest(@attempts::smallint[]) AS attempt) AS r
-  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  WHERE q.delivery_id = ANY(@delivery_ids::uuid[])
+    AND q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
   RETURNING 1
 )
 SELECT expect_rows((SELECT count(*) FROM gone), cardinality(@delivery_ids::uuid[]));
@@ -38,7 +40,8 @@ WITH moved AS (
     unnest(@attempts::smallint[]) AS attempt, unnest(@states::smallint[]) AS state,
     unnest(@next_attempts::smallint[]) AS next_attempt, unnest(@delay_ms::bigint[]) AS delay_ms,
     unnest(@last_statuses::smallint[]) AS last_status, unnest(@last_errors::text[]) AS last_error) AS r
-  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  WHERE q.delivery_id = ANY(@delivery_ids::uuid[])
+    AND q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
   RETURNING 1
 )
 SELECT expect_rows((SELECT count(*) FROM moved), cardinality(@delivery_ids::uuid[]));
@@ -48,7 +51,8 @@ SELECT expect_rows((SELECT count(*) FROM moved), cardinality(@delivery_ids::uuid
 SELECT k.position::int AS position
 FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@lease_ids::uuid[]) AS lease_id,
   unnest(@attempts::smallint[]) AS attempt, generate_subscripts(@delivery_ids::uuid[], 1) AS position) AS k
-JOIN webhook_queue q ON q.delivery_id = k.delivery_id AND q.lease_id = k.lease_id AND q.attempt = k.attempt;
+CROSS JOIN LATERAL (SELECT FROM webhook_queue q WHERE q.delivery_id = k.delivery_id AND q.lease_id = k.lease_id
+  AND q.attempt = k.attempt LIMIT 1) AS standing;
 
 -- name: LeaseQueueRows :many
 -- The due rows of each lane, up to its limit, leased to the caller, with the
@@ -65,7 +69,8 @@ WITH due AS (
 UPDATE webhook_queue q
 SET state = 1, lease_id = @lease_id, due_at = now() + make_interval(secs => @lease_seconds::float8)
 FROM due JOIN webhooks w ON w.id = due.webhook_id
-WHERE q.delivery_id = due.delivery_id AND w.active AND w.deleted_at IS NULL
+WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND w.id = ANY(@webhook_ids::uuid[])
+  AND q.delivery_id = due.delivery_id AND w.active AND w.deleted_at IS NULL
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
   q.kind, q.attempt, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
   w.retry_delays, w.generation;

@@ -65,7 +65,7 @@ func (q *Queries) GetEvent(ctx context.Context, tenantID uuid.UUID, iD string, d
 const insertEvents = `-- name: InsertEvents :exec
 INSERT INTO events (day, tenant_id, id, type, stream_seq, contact_id, created_at)
 SELECT unnest($1::date[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]),
-  unnest($5::bigint[]), unnest($6::text[]), unnest($7::timestamptz[])
+  unnest($5::bigint[]), nullif(unnest($6::text[]), ''), unnest($7::timestamptz[])
 `
 
 type InsertEventsParams struct {
@@ -97,8 +97,8 @@ const matchBatch = `-- name: MatchBatch :many
 SELECT k.position::int AS position, k.tenant_id::uuid AS tenant_id, 0::bigint AS generation, 0::bigint AS reload_below
 FROM (SELECT unnest($1::date[]) AS day, unnest($2::uuid[]) AS tenant_id, unnest($3::text[]) AS id,
   generate_subscripts($3::text[], 1) AS position) AS k
-JOIN events e ON e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
-WHERE e.day BETWEEN $4 AND $5
+CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
+  AND e.day BETWEEN $4 AND $5 LIMIT 1) AS present
 UNION ALL
 SELECT 0, t.id, t.generation, t.reload_below FROM tenants t WHERE t.id = ANY($6::uuid[])
 `
@@ -119,6 +119,9 @@ type MatchBatchRow struct {
 	ReloadBelow int64
 }
 
+// LATERAL with LIMIT fixes the order of the join, here and wherever keys are
+// looked up: planned while a partition is empty, a plain join reads the whole
+// partition for each key once it is not.
 // All that matching asks, in one round trip: which of these events the ledger
 // holds (position, from 1), and where their tenants stand (position 0). The day
 // bounds are parameters so that partitions are pruned when the plan starts.
@@ -158,8 +161,8 @@ const presentEvents = `-- name: PresentEvents :many
 SELECT k.position::int AS position
 FROM (SELECT unnest($1::date[]) AS day, unnest($2::uuid[]) AS tenant_id,
   unnest($3::text[]) AS id, generate_subscripts($1::date[], 1) AS position) AS k
-JOIN events e ON e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
-WHERE e.day BETWEEN $4 AND $5
+CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = k.day AND e.tenant_id = k.tenant_id AND e.id = k.id
+  AND e.day BETWEEN $4 AND $5 LIMIT 1) AS present
 `
 
 type PresentEventsParams struct {

@@ -10,17 +10,6 @@ import (
 	"github.com/google/uuid"
 )
 
-type Outbox struct {
-	ID           int64
-	TenantID     uuid.UUID
-	EventID      string
-	EventType    string
-	Day          time.Time
-	Body         []byte
-	Conversation *string
-	CreatedAt    time.Time
-}
-
 type Webhook struct {
 	ID                  uuid.UUID
 	TenantID            uuid.UUID

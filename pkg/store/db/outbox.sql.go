@@ -48,18 +48,31 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 }
 
 const outboxBatch = `-- name: OutboxBatch :many
-SELECT id, tenant_id, event_id, event_type, day, body, conversation, created_at FROM outbox WHERE id > $1 ORDER BY id LIMIT $2
+SELECT id, tenant_id, event_id, event_type, day, body, conversation FROM outbox
+WHERE id > $1 ORDER BY id LIMIT $2
 `
 
-func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32) ([]Outbox, error) {
+type OutboxBatchRow struct {
+	ID           int64
+	TenantID     uuid.UUID
+	EventID      string
+	EventType    string
+	Day          time.Time
+	Body         []byte
+	Conversation *string
+}
+
+// Ids are given before they commit: only reading from the start again, after a
+// pass, finds one that committed behind the reader.
+func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32) ([]OutboxBatchRow, error) {
 	rows, err := q.db.Query(ctx, outboxBatch, after, rowLimit)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Outbox
+	var items []OutboxBatchRow
 	for rows.Next() {
-		var i Outbox
+		var i OutboxBatchRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.TenantID,
@@ -68,7 +81,6 @@ func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32) 
 			&i.Day,
 			&i.Body,
 			&i.Conversation,
-			&i.CreatedAt,
 		); err != nil {
 			return nil, err
 		}

@@ -87,14 +87,12 @@ func (q *Queries) LockLane(ctx context.Context, webhookID uuid.UUID) error {
 
 const recomputeLanes = `-- name: RecomputeLanes :exec
 UPDATE webhook_lanes l
-SET next_due_at = coalesce(m.due_at, 'infinity'), backlog = coalesce(m.due_at <= now(), false),
-  turn_at = CASE WHEN m.due_at <= now() THEN clock_timestamp() ELSE l.turn_at END
-FROM (
-  SELECT k.webhook_id, (SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = k.webhook_id AND q.state < 3
-    ORDER BY q.due_at LIMIT 1) AS due_at
-  FROM unnest($1::uuid[]) AS k(webhook_id)
-) AS m
-WHERE l.webhook_id = m.webhook_id
+SET (next_due_at, backlog, turn_at) = (
+  SELECT coalesce(m.due_at, 'infinity'), coalesce(m.due_at <= now(), false),
+    CASE WHEN m.due_at <= now() THEN clock_timestamp() ELSE l.turn_at END
+  FROM (SELECT (SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = l.webhook_id AND q.state < 3
+    ORDER BY q.due_at LIMIT 1) AS due_at) AS m)
+WHERE l.webhook_id = ANY($1::uuid[])
 `
 
 // Third statement of a claim. A lane left with due rows goes to the back of the

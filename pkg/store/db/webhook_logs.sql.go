@@ -218,8 +218,8 @@ const presentLogs = `-- name: PresentLogs :many
 SELECT k.position::int AS position
 FROM (SELECT unnest($1::uuid[]) AS webhook_id, unnest($2::timestamptz[]) AS created_at,
   unnest($3::uuid[]) AS id, generate_subscripts($1::uuid[], 1) AS position) AS k
-JOIN webhook_logs l ON l.webhook_id = k.webhook_id AND l.created_at = k.created_at AND l.id = k.id
-WHERE l.created_at BETWEEN $4 AND $5
+CROSS JOIN LATERAL (SELECT FROM webhook_logs l WHERE l.webhook_id = k.webhook_id AND l.created_at = k.created_at
+  AND l.id = k.id AND l.created_at BETWEEN $4 AND $5 LIMIT 1) AS present
 `
 
 type PresentLogsParams struct {

@@ -41,14 +41,16 @@ WITH gone AS (
   DELETE FROM webhook_queue q
   USING (SELECT unnest($1::uuid[]) AS delivery_id, unnest($2::uuid[]) AS lease_id,
     unnest($3::smallint[]) AS attempt) AS r
-  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  WHERE q.delivery_id = ANY($1::uuid[])
+    AND q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
   RETURNING 1
 )
 SELECT expect_rows((SELECT count(*) FROM gone), cardinality($1::uuid[]))
 `
 
 // A row goes only if it still expects this attempt under this lease; one that
-// does not aborts the transaction.
+// does not aborts the transaction. The array of keys bounds what is read,
+// whatever the planner thinks of the table's size.
 func (q *Queries) FinishQueueRows(ctx context.Context, deliveryIds []uuid.UUID, leaseIds []uuid.UUID, attempts []int16) error {
 	_, err := q.db.Exec(ctx, finishQueueRows, deliveryIds, leaseIds, attempts)
 	return err
@@ -124,7 +126,8 @@ WITH due AS (
 UPDATE webhook_queue q
 SET state = 1, lease_id = $1, due_at = now() + make_interval(secs => $2::float8)
 FROM due JOIN webhooks w ON w.id = due.webhook_id
-WHERE q.delivery_id = due.delivery_id AND w.active AND w.deleted_at IS NULL
+WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND w.id = ANY($3::uuid[])
+  AND q.delivery_id = due.delivery_id AND w.active AND w.deleted_at IS NULL
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
   q.kind, q.attempt, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
   w.retry_delays, w.generation
@@ -316,7 +319,8 @@ WITH moved AS (
     unnest($3::smallint[]) AS attempt, unnest($4::smallint[]) AS state,
     unnest($5::smallint[]) AS next_attempt, unnest($6::bigint[]) AS delay_ms,
     unnest($7::smallint[]) AS last_status, unnest($8::text[]) AS last_error) AS r
-  WHERE q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
+  WHERE q.delivery_id = ANY($1::uuid[])
+    AND q.delivery_id = r.delivery_id AND q.lease_id = r.lease_id AND q.attempt = r.attempt
   RETURNING 1
 )
 SELECT expect_rows((SELECT count(*) FROM moved), cardinality($1::uuid[]))
@@ -362,7 +366,8 @@ const standingQueueRows = `-- name: StandingQueueRows :many
 SELECT k.position::int AS position
 FROM (SELECT unnest($1::uuid[]) AS delivery_id, unnest($2::uuid[]) AS lease_id,
   unnest($3::smallint[]) AS attempt, generate_subscripts($1::uuid[], 1) AS position) AS k
-JOIN webhook_queue q ON q.delivery_id = k.delivery_id AND q.lease_id = k.lease_id AND q.attempt = k.attempt
+CROSS JOIN LATERAL (SELECT FROM webhook_queue q WHERE q.delivery_id = k.delivery_id AND q.lease_id = k.lease_id
+  AND q.attempt = k.attempt LIMIT 1) AS standing
 `
 
 // Which of these rows still stand as their holder left them: the positions, from 1.

@@ -65,7 +65,7 @@ const (
 )
 
 // run makes the attempt.
-func (d *Delivery) run(ctx context.Context, client *attempt.Client) attempt.Outcome {
+func (d *Delivery) run(ctx context.Context, c client) attempt.Outcome {
 	e := d.Event
 	if d.Load != nil {
 		start := time.Now()
@@ -79,7 +79,7 @@ func (d *Delivery) run(ctx context.Context, client *attempt.Client) attempt.Outc
 		e = loaded
 	}
 	now := time.Now()
-	return client.Do(ctx, &attempt.Request{
+	return c.Do(ctx, &attempt.Request{
 		URL: d.Endpoint.URL, EventType: e.Type, EventID: e.ID, Body: e.Body,
 		Signer: d.Endpoint.Signer(now), Headers: d.Endpoint.Headers, Traceparent: e.Traceparent,
 	})

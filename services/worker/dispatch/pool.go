@@ -22,9 +22,13 @@ const (
 
 	// soon is how long a delivery may expect to wait in its endpoint's line, by
 	// the endpoint's recent pace. Beyond it the queue is the better place.
-	soon = 250 * time.Millisecond
-	// maxLine bounds a line whatever its pace.
+	soon = 500 * time.Millisecond
+	// maxLine bounds a line whatever its pace; newLine while there is none yet.
 	maxLine = 4096
+	newLine = 256
+	// maxLaneLine bounds what a lane may have in line here: enough to keep the
+	// endpoint busy between two claims.
+	maxLaneLine = 256
 
 	breakerWindow   = 30 * time.Second
 	breakerBuckets  = 3 * time.Second
@@ -35,9 +39,15 @@ const (
 	forgetAfter = 10 * time.Minute // an endpoint without attempts
 )
 
+// client makes attempts; an *attempt.Client.
+type client interface {
+	Do(context.Context, *attempt.Request) attempt.Outcome
+	CloseIdle()
+}
+
 // Pool runs attempts.
 type Pool struct {
-	client *attempt.Client
+	client client
 	max    int // attempts at once
 	lanes  int // of them, at most so many from lanes: a share is kept for fresh events
 	ctx    context.Context
@@ -67,10 +77,10 @@ type state struct {
 }
 
 // New returns a pool that makes at most attempts at once with client.
-func New(client *attempt.Client, attempts int) *Pool {
+func New(c client, attempts int) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Pool{
-		client: client, max: attempts, lanes: max(1, attempts*3/4), ctx: ctx, cancel: cancel,
+		client: c, max: attempts, lanes: max(1, attempts*3/4), ctx: ctx, cancel: cancel,
 		endpoints: map[uuid.UUID]*state{}, freed: make(chan struct{}, 1),
 	}
 }
@@ -229,13 +239,18 @@ func (p *Pool) giveBack(d *Delivery) {
 // soon reports whether a delivery at the end of the line can expect to begin
 // soon.
 func (s *state) soon(now time.Time) bool {
-	if s.line >= maxLine {
-		return false
+	return s.line < s.allowance(now)
+}
+
+// allowance is how long the line may be for its end to begin soon.
+func (s *state) allowance(now time.Time) int {
+	switch {
+	case now.Sub(s.lastEnded) > soon && now.Sub(s.lastBegan) > soon && s.running >= s.cap:
+		return 0 // full, and nothing has moved for a while
+	case s.took == 0:
+		return newLine
 	}
-	if now.Sub(s.lastEnded) > soon && now.Sub(s.lastBegan) > soon {
-		return false // full, and nothing has moved for a while
-	}
-	return time.Duration(s.line+1)*s.took/time.Duration(s.cap) <= soon
+	return min(maxLine, int(soon*time.Duration(s.cap)/s.took))
 }
 
 // Stalled takes out of line, and returns, the deliveries whose endpoint has not
@@ -295,7 +310,8 @@ func (s *state) room() int {
 		return max(0, 1-s.running-s.line) // the probe
 	case gobreaker.StateClosed:
 	}
-	return max(0, s.cap-s.running-s.line, min(laneFloor, s.cap)-s.lane)
+	allowed := min(maxLaneLine, s.allowance(time.Now())/2)
+	return max(0, s.cap+allowed-s.running-s.line, min(laneFloor, allowed)-s.lane)
 }
 
 // Full lists the endpoints that could take nothing from their lanes.

@@ -29,6 +29,12 @@ type Endpoint struct {
 	afterGrace *webhook.Signer
 }
 
+// New returns an endpoint that signs with signer alone and is retried on the
+// default schedule.
+func New(id, tenant uuid.UUID, url string, signer *webhook.Signer) *Endpoint {
+	return &Endpoint{ID: id, Tenant: tenant, URL: url, Schedule: attempt.DefaultSchedule, signer: signer, afterGrace: signer}
+}
+
 // Sealed is a webhook as it is stored.
 type Sealed struct {
 	ID                  uuid.UUID

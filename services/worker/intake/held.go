@@ -33,9 +33,9 @@ type held struct {
 	sealed     []uuid.UUID // matching webhooks that cannot be opened
 	started    bool        // every delivery has been offered
 	open       int         // deliveries without an outcome
-	entered    bool // the entry is with the ledger, or beyond
-	decided    bool // the ledger has answered
-	stands     bool // and the event has its entry
+	entered    bool        // the entry is with the ledger, or beyond
+	decided    bool        // the ledger has answered
+	stands     bool        // and the event has its entry
 }
 
 // flight is one of an event's deliveries.

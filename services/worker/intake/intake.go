@@ -29,7 +29,7 @@ import (
 const (
 	maxBatch      = 256 // events of one match
 	liveShare     = 230 // of them live at most while bulk waits: a tenth is bulk's
-	maxHeld       = 2048
+	maxHeld       = 1024
 	maxHeldBytes  = 64 << 20
 	maxHeldFan    = 16384 // deliveries of held events
 	maxFanOut     = 1000  // an event to more endpoints is parked in lanes at once
@@ -86,6 +86,7 @@ type Intake struct {
 	log       *slog.Logger
 
 	live, bulk chan jetstream.Msg // sent by the pullers, received by the loop
+	undecided  sync.WaitGroup     // of held events
 	later      sync.WaitGroup     // of hand-overs that must not hold up the ledger
 	epoch      atomic.Int64       // of the stream that is pulled from
 
@@ -110,7 +111,8 @@ func New(c Config) *Intake {
 	return &Intake{
 		js: c.JetStream, publisher: c.Publisher, matcher: c.Matcher, pool: c.Pool, ledger: c.Ledger, floors: c.Floors,
 		lease: c.Lease, topology: c.Topology, log: c.Log,
-		live: make(chan jetstream.Msg), bulk: make(chan jetstream.Msg),
+		// Room for a batch: it fills while the one before is matched.
+		live: make(chan jetstream.Msg, maxBatch), bulk: make(chan jetstream.Msg, maxBatch),
 		held: map[key]*held{}, room: make(chan struct{}, 1),
 	}
 }
@@ -149,9 +151,19 @@ func (in *Intake) Drain() {
 	}
 }
 
-// Wait waits for hand-overs that were still under way. Call it after the ledger
-// has decided everything, and again until nothing new can come.
-func (in *Intake) Wait() { in.later.Wait() }
+// Wait waits, after Drain, until the ledger has decided everything and the last
+// hand-over to it is done.
+func (in *Intake) Wait() {
+	in.undecided.Wait()
+	in.later.Wait()
+}
+
+// Held is the number of events fetched and not yet acked.
+func (in *Intake) Held() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.held)
+}
 
 func every(ctx context.Context, d time.Duration, do func()) {
 	ticker := time.NewTicker(d)
@@ -293,6 +305,7 @@ func (in *Intake) register(h *held) (other *held) {
 	if other, ok := in.held[k]; ok {
 		return other
 	}
+	in.undecided.Add(1)
 	in.held[k] = h
 	in.order = append(in.order, h)
 	in.bytes += len(h.event.Body)
@@ -324,6 +337,7 @@ func (in *Intake) release(h *held) {
 	}
 	h.released = true
 	in.mu.Unlock()
+	in.undecided.Done()
 	select {
 	case in.room <- struct{}{}:
 	default:
