@@ -6,18 +6,26 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	_ "github.com/jackc/pgx/v5/stdlib" // goose speaks database/sql
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivermigrate"
 )
 
 //go:embed bootstrap.sql
 var bootstrap string
+
+//go:embed river.sql
+var river string
 
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -29,8 +37,8 @@ const (
 	RoleWorker = "primezap_worker"
 )
 
-// partitionDaysAhead is how many days of partitions exist before they are needed.
-const partitionDaysAhead = 3
+// PartitionDaysAhead is how many days of partitions exist before they are needed.
+const PartitionDaysAhead = 3
 
 // Bootstrap makes the roles and, unless it exists, database name owned by the
 // owner role. url is a superuser's, to any database but that one. Idempotent,
@@ -62,6 +70,27 @@ func Bootstrap(ctx context.Context, url, name string) error {
 	return nil
 }
 
+// SetPasswords gives the three login roles password. url is a superuser's. Where
+// an operator set their passwords, or uses certificates, it is not called.
+func SetPasswords(ctx context.Context, url, password string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return fmt.Errorf("set passwords: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	for _, role := range []string{RoleOwner, RoleAPI, RoleWorker} {
+		var statement string
+		err := conn.QueryRow(ctx, "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", role, password).Scan(&statement)
+		if err == nil {
+			_, err = conn.Exec(ctx, statement)
+		}
+		if err != nil {
+			return fmt.Errorf("set password of %s: %w", role, err)
+		}
+	}
+	return nil
+}
+
 // Migrations are the goose files, for a test that walks them down and up.
 func Migrations() fs.FS {
 	sub, err := fs.Sub(migrations, "migrations")
@@ -71,29 +100,62 @@ func Migrations() fs.FS {
 	return sub
 }
 
-// Migrate applies what is missing and makes the first partitions. url is the
-// owner role's. Runs of several processes follow one another.
+// Migrate applies what is missing, River's tables included, and makes the first
+// partitions. url is the owner role's. Runs of several processes follow one
+// another.
 func Migrate(ctx context.Context, url string) error {
-	conn, err := sql.Open("pgx", url)
+	pool, err := pgxpool.New(ctx, url)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing is lost with it
-	locker, err := lock.NewPostgresSessionLocker()
+	defer pool.Close()
+	conn := stdlib.OpenDBFromPool(pool) // goose speaks database/sql
+	defer conn.Close()                  //nolint:errcheck // nothing is lost with it
+	locked, err := lockMigrations(ctx, conn)
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return fmt.Errorf("migrate: lock: %w", err)
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, conn, Migrations(), goose.WithSessionLocker(locker))
+	defer locked.Close() //nolint:errcheck // the lock ends with the pool's connections
+	provider, err := goose.NewProvider(goose.DialectPostgres, conn, Migrations())
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	// River's log would go to standard output; its errors are returned as well.
+	rivers, err := rivermigrate.New(riverpgxv5.New(pool), &rivermigrate.Config{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return fmt.Errorf("migrate River's tables: %w", err)
+	}
+	if _, err := rivers.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("migrate River's tables: %w", err)
+	}
+	if _, err := pool.Exec(ctx, river); err != nil {
+		return fmt.Errorf("migrate: grants on River's tables: %w", err)
+	}
 	today := time.Now().UTC()
-	if _, err := conn.ExecContext(ctx, "SELECT ensure_partitions($1::date, $2::date)",
-		today.AddDate(0, 0, -1), today.AddDate(0, 0, partitionDaysAhead)); err != nil {
+	if _, err := pool.Exec(ctx, "SELECT ensure_partitions($1::date, $2::date)",
+		today.AddDate(0, 0, -1), today.AddDate(0, 0, PartitionDaysAhead)); err != nil {
 		return fmt.Errorf("migrate: make partitions: %w", err)
 	}
 	return nil
+}
+
+// lockMigrations waits its turn, up to five minutes, and returns the connection
+// that holds the lock. It asks again and again: a statement that waits would hold
+// a snapshot, and the owner's lock_timeout would end it.
+func lockMigrations(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // seconds, times
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pool.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := locker.SessionLock(ctx, conn); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }

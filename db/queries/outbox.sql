@@ -10,7 +10,10 @@ SELECT pg_try_advisory_lock(hashtext('primezap.outbox'));
 SELECT pg_try_advisory_xact_lock(hashtext('primezap.sweep'));
 
 -- name: OutboxBatch :many
-SELECT * FROM outbox WHERE id > @after ORDER BY id LIMIT @row_limit;
+-- Ids are given before they commit: only reading from the start again, after a
+-- pass, finds one that committed behind the reader.
+SELECT id, tenant_id, event_id, event_type, day, body, conversation FROM outbox
+WHERE id > @after ORDER BY id LIMIT @row_limit;
 
 -- name: DeleteOutbox :exec
 DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);

@@ -1,0 +1,338 @@
+package outbox_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/testenv"
+	"github.com/primezap/primezap/services/worker/outbox"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// patience is how long a test waits for what must come.
+const patience = 10 * time.Second
+
+// world is a database and a NATS, and the events that arrive there.
+type world struct {
+	t        *testing.T
+	database *testenv.Database
+	nats     *testenv.Account
+	store    *store.Store
+	stream   jetstream.Stream
+	arrivals jetstream.MessagesContext
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, database: testenv.DB(t), nats: testenv.NATS(t)}
+	w.store = w.openStore()
+	admin, err := jetstream.New(w.nats.Connect(t, testenv.Admin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.stream, err = admin.Stream(t.Context(), bus.StreamEvents); err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := w.stream.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.arrivals, err = consumer.Messages(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.arrivals.Stop)
+	return w
+}
+
+func (w *world) openStore() *store.Store {
+	w.t.Helper()
+	s, err := store.Open(w.t.Context(), w.database.URL(testenv.Worker), 4)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(s.Close)
+	return s
+}
+
+// relay starts a relay with connections of its own, and returns its NATS
+// connection and what stops it.
+func (w *world) relay() (nc *nats.Conn, stop func()) {
+	w.t.Helper()
+	nc = w.nats.Connect(w.t, testenv.Worker)
+	publisher, err := bus.NewPublisher(nc)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	relay := outbox.New(w.openStore(), publisher, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := make(chan struct{})
+	go func() { relay.Run(ctx); close(ended) }()
+	stop = func() {
+		cancel()
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			w.t.Error("the relay did not end")
+		}
+	}
+	w.t.Cleanup(stop)
+	return nc, stop
+}
+
+// tenant of all rows that do not say otherwise.
+var tenant = uuid.MustParse("0198f000-0000-7000-8000-000000000001")
+
+func row(id, conversation string) db.InsertOutboxParams {
+	r := db.InsertOutboxParams{
+		TenantID: tenant, EventID: id, EventType: "message.received", Day: bus.Day(time.Now()), Body: []byte(`{"event":"` + id + `"}`),
+	}
+	if conversation != "" {
+		r.Conversation = &conversation
+	}
+	return r
+}
+
+// insert commits rows together.
+func (w *world) insert(rows ...db.InsertOutboxParams) {
+	w.t.Helper()
+	err := w.store.InTx(w.t.Context(), func(q *db.Queries) error {
+		for _, r := range rows {
+			if err := q.InsertOutbox(w.t.Context(), r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// next is the event that arrives next.
+func (w *world) next() bus.Event {
+	w.t.Helper()
+	msg, err := w.arrivals.Next(jetstream.NextMaxWait(patience))
+	if err != nil {
+		w.t.Fatalf("no event arrived: %v", err)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, err := bus.Parse(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e
+}
+
+// expect is next, by ids.
+func (w *world) expect(ids ...string) {
+	w.t.Helper()
+	var got []string
+	for range ids {
+		got = append(got, w.next().ID)
+	}
+	if !slices.Equal(got, ids) {
+		w.t.Fatalf("arrived %v, want %v", got, ids)
+	}
+}
+
+// emptied waits until the table is.
+func (w *world) emptied() {
+	w.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		rows, err := w.store.Queries().OutboxBatch(w.t.Context(), 0, 1)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(rows) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			w.t.Fatalf("event %s is still in the outbox", rows[0].EventID)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func TestRelay_Run(t *testing.T) {
+	t.Parallel()
+	t.Run("publishes in the order of ids, as it was written, and empties the table", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		var rows []db.InsertOutboxParams
+		for i := range 450 {
+			conversation := ""
+			if i%2 == 0 {
+				conversation = fmt.Sprintf("c%d", i%14)
+			}
+			rows = append(rows, row(fmt.Sprintf("e%03d", i), conversation))
+		}
+		w.insert(rows...)
+		w.relay()
+		for i, r := range rows {
+			e := w.next()
+			if e.ID != r.EventID {
+				t.Fatalf("event %d is %s, want %s", i, e.ID, r.EventID)
+			}
+			if e.Tenant != r.TenantID || e.Class != bus.Live || e.Type != r.EventType || !e.Day.Equal(r.Day) || string(e.Body) != string(r.Body) {
+				t.Fatalf("event %d arrived as %+v, want %+v", i, e, r)
+			}
+		}
+		w.emptied()
+	})
+
+	t.Run("finds a row that commits behind others", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		late, err := w.store.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer late.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // committed below
+		if err := db.New(late).InsertOutbox(t.Context(), row("late", "c")); err != nil {
+			t.Fatal(err)
+		}
+		w.insert(row("early", "c"))
+		w.relay()
+		w.expect("early")
+		if err := late.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.expect("late")
+		w.emptied()
+	})
+
+	t.Run("does not publish again what a dead relay has published", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		r := row("twice", "")
+		publisher, err := bus.NewPublisher(w.nats.Connect(t, testenv.Worker))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// As a relay that dies after the PubAck leaves it.
+		e := bus.Event{Tenant: r.TenantID, Class: bus.Live, Type: r.EventType, ID: r.EventID, Day: r.Day, Body: r.Body, Deduplicate: true}
+		if err := publisher.Publish(t.Context(), e)[0]; err != nil {
+			t.Fatal(err)
+		}
+		w.insert(r)
+		w.relay()
+		w.emptied()
+		info, err := w.stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.State.Msgs != 1 {
+			t.Errorf("%d events are stored, want 1", info.State.Msgs)
+		}
+	})
+
+	t.Run("holds back the later events of a conversation that one could not be published of, and no others", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		refused := row("a1", "a")
+		refused.Body = make([]byte, 600<<10) // more than the stream takes
+		other := row("other tenant's", "a")
+		other.TenantID = uuid.MustParse("0198f000-0000-7000-8000-000000000002")
+		w.insert(refused, row("a2", "a"), row("b1", "b"), row("of no conversation", ""), other)
+		w.relay()
+		w.expect("b1", "of no conversation", other.EventID)
+		w.insert(row("b2", "b"))
+		w.expect("b2")
+		if _, err := w.store.Pool().Exec(t.Context(), "DELETE FROM outbox WHERE event_id = 'a1'"); err != nil {
+			t.Fatal(err)
+		}
+		w.expect("a2")
+		w.emptied()
+	})
+
+	t.Run("goes on behind a batch that is held back", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		refused := row("a", "a")
+		refused.Body = make([]byte, 600<<10)
+		rows := []db.InsertOutboxParams{row("first", ""), refused}
+		for range 300 {
+			rows = append(rows, row("held", "a"))
+		}
+		w.insert(append(rows, row("last", ""))...)
+		w.relay()
+		w.expect("first", "last")
+	})
+}
+
+func TestRelay_RunAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, stopFirst := w.relay()
+	w.insert(row("first", ""))
+	w.expect("first")
+
+	second, _ := w.relay()
+	before := second.Stats().OutMsgs
+	for start := time.Now(); time.Since(start) < 2*time.Second; { // the second one asks for the lock meanwhile
+		id := uuid.NewString()
+		w.insert(row(id, ""))
+		w.expect(id)
+	}
+	if sent := second.Stats().OutMsgs - before; sent != 0 {
+		t.Errorf("the second relay published %d events beside the first", sent)
+	}
+
+	stopFirst()
+	w.insert(row("after the first has stopped", ""))
+	w.expect("after the first has stopped")
+	if second.Stats().OutMsgs == before {
+		t.Error("the second relay did not take over")
+	}
+
+	super, err := pgx.Connect(t.Context(), w.database.URL(testenv.Superuser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer super.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // nothing is lost with it
+	var holders int
+	err = super.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+		WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&holders)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if holders != 1 {
+		t.Errorf("%d connections hold the lock, want 1", holders)
+	}
+	w.insert(row("after its connection broke", ""))
+	w.expect("after its connection broke")
+}
+
+func TestRelay_RunStops(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	publisher, err := bus.NewPublisher(w.nats.Connect(t, testenv.Worker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay := outbox.New(w.store, publisher, slog.New(slog.DiscardHandler))
+	testenv.StressStop(t, func(ctx context.Context) error {
+		relay.Run(ctx)
+		return nil
+	})
+	w.insert(row("after all that", ""))
+	w.relay()
+	w.expect("after all that") // nobody kept the lock
+}
