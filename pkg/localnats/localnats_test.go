@@ -261,7 +261,7 @@ func TestStart_Refuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer taken.Close() //nolint:errcheck // a test's
+		defer taken.Close()
 		cfg := localnats.Config{Dir: t.TempDir(), Users: []localnats.User{root}, Port: taken.Addr().(*net.TCPAddr).Port}
 		if _, err := localnats.Start(cfg); err == nil || !strings.Contains(err.Error(), "address already in use") {
 			t.Errorf("start: %v, want the address in use", err)

@@ -110,7 +110,8 @@ func (l *serverLog) line(text string) {
 	}
 	l.tail = append(l.tail, text)
 	level := slog.LevelDebug
-	if severity, _, ok := strings.Cut(text, ":  "); ok && l.loud && (severity == "FATAL" || severity == "PANIC") {
+	fatal := strings.HasPrefix(text, "FATAL:") || strings.HasPrefix(text, "PANIC:")
+	if fatal && l.loud && !strings.HasSuffix(text, "due to administrator command") { // DROP DATABASE … FORCE
 		level = slog.LevelWarn
 	}
 	l.log.Log(context.Background(), level, "postgres", "line", text)

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -242,9 +243,7 @@ func settings(cfg Config) map[string]string {
 		set["wal_level"] = "minimal"
 		set["max_wal_senders"] = "0"
 	}
-	for name, value := range cfg.Settings {
-		set[name] = value
-	}
+	maps.Copy(set, cfg.Settings)
 	return set
 }
 

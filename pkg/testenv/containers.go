@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/testcontainers/testcontainers-go"
 	tcpostgres "github.com/testcontainers/testcontainers-go/modules/postgres"
@@ -31,7 +30,7 @@ func postgresContainer(ctx context.Context) (source, super string, err error) {
 		testcontainers.WithCmdArgs("-c", "max_connections=200", "-c", "full_page_writes=off", "-c", "autovacuum_naptime=3s"),
 		tcpostgres.BasicWaitStrategies())
 	if container != nil {
-		atEnd(func() error { return terminate(container) })
+		atEnd(func(ctx context.Context) error { return container.Terminate(ctx) })
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("container of %s: %w", image, err)
@@ -51,7 +50,7 @@ func natsContainer(ctx context.Context) (*natsServer, error) {
 		testcontainers.WithExposedPorts("4222/tcp", "8222/tcp"),
 		testcontainers.WithWaitStrategy(wait.ForHTTP("/healthz").WithPort("8222/tcp")))
 	if container != nil {
-		atEnd(func() error { return terminate(container) })
+		atEnd(func(ctx context.Context) error { return container.Terminate(ctx) })
 	}
 	if err != nil {
 		return nil, fmt.Errorf("container of %s: %w", image, err)
@@ -61,10 +60,4 @@ func natsContainer(ctx context.Context) (*natsServer, error) {
 		return nil, fmt.Errorf("container of %s: %w", image, err)
 	}
 	return accounts.at("container of "+image, host), nil
-}
-
-func terminate(container testcontainers.Container) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	return container.Terminate(ctx)
 }

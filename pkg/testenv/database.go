@@ -35,16 +35,21 @@ func DB(t testing.TB) *Database {
 	if err != nil {
 		t.Fatalf("testenv: postgres: %v", err)
 	}
-	d, err := server.clone(t.Context())
+	return server.lend(t)
+}
+
+func (p *postgres) lend(t testing.TB) *Database {
+	t.Helper()
+	d, err := p.clone(t.Context())
 	if err != nil {
 		t.Fatalf("testenv: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := server.drop(d.Name); err != nil {
+		if err := p.drop(d.Name); err != nil {
 			t.Errorf("testenv: %v", err)
 		}
 	})
-	t.Logf("testenv: database %s on postgres from %s", d.Name, server.source)
+	t.Logf("testenv: database %s on postgres from %s", d.Name, p.source)
 	return d
 }
 
@@ -69,7 +74,7 @@ var sharedPostgres = once(func(ctx context.Context) (*postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	atEnd(func() error { p.pool.Close(); return nil })
+	atEnd(func(context.Context) error { p.pool.Close(); return nil })
 	return p, nil
 })
 
@@ -93,12 +98,14 @@ func postgresServer(ctx context.Context) (source, super string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	atEnd(func() error { return stopLocal(server) })
+	atEnd(server.Stop)
 	return server.Source(), server.URL(localpg.Superuser, "postgres"), nil
 }
 
 func startLocal(ctx context.Context, dir string) (*localpg.Server, error) {
-	return localpg.Start(ctx, localpg.Config{Dir: dir, Log: warnings()})
+	return localpg.Start(ctx, localpg.Config{Dir: dir, Log: warnings(), Settings: map[string]string{
+		"autovacuum_naptime": "1min", // dozens of databases, each for a moment
+	}})
 }
 
 func stopLocal(server *localpg.Server) error {
@@ -249,7 +256,8 @@ func (p *postgres) clone(ctx context.Context) (*Database, error) {
 	return d, nil
 }
 
-// cloneStrategy: see BenchmarkClone.
+// cloneStrategy is the cheaper one where nothing is synced: 52 ms against 71 on
+// ext4 with PostgreSQL 15 and 450 files, which are most of the cost.
 const cloneStrategy = "file_copy"
 
 func (p *postgres) drop(name string) error {
@@ -265,7 +273,7 @@ func (p *postgres) drop(name string) error {
 func (p *postgres) as(role Role, database string) string {
 	u := *p.super
 	u.Path = "/" + database
-	name := ""
+	var name string
 	switch role {
 	case Superuser:
 		return u.String()

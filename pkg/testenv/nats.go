@@ -38,9 +38,14 @@ func NATS(t testing.TB) *Account {
 	if err != nil {
 		t.Fatalf("testenv: nats: %v", err)
 	}
+	return server.lend(t)
+}
+
+func (s *natsServer) lend(t testing.TB) *Account {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
 	defer cancel()
-	account, free, err := server.lease(ctx)
+	account, free, err := s.lease(ctx)
 	if err != nil {
 		t.Fatalf("testenv: wait for a NATS account (is there one in use by this test already?): %v", err)
 	}
@@ -55,7 +60,7 @@ func NATS(t testing.TB) *Account {
 	if err := account.manage(ctx, account.clear, apply); err != nil {
 		t.Fatalf("testenv: prepare the NATS account: %v", err)
 	}
-	t.Logf("testenv: %s", server.source)
+	t.Logf("testenv: an account on %s", s.source)
 	return account
 }
 
@@ -155,7 +160,7 @@ var sharedNATS = once(func(ctx context.Context) (*natsServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	atEnd(server.Stop)
+	atEnd(func(context.Context) error { return server.Stop() })
 	return accounts.at("nats-server in this process", server.Address()), nil
 })
 

@@ -20,11 +20,16 @@ const (
 // run must return nil, and soon. run is called from several goroutines at once.
 func StressStop(t testing.TB, run func(ctx context.Context) error) {
 	t.Helper()
+	stressStop(t, stressPatience, run)
+}
+
+func stressStop(t testing.TB, patience time.Duration, run func(ctx context.Context) error) {
+	t.Helper()
 	var workers sync.WaitGroup
 	for range stressGoroutines {
 		workers.Go(func() {
 			for round := range stressRounds {
-				if !stopOnce(t, round, run) {
+				if !stopOnce(t, round, patience, run) {
 					return
 				}
 			}
@@ -34,7 +39,7 @@ func StressStop(t testing.TB, run func(ctx context.Context) error) {
 }
 
 // stopOnce is a round; false means that there is no use in another.
-func stopOnce(t testing.TB, round int, run func(ctx context.Context) error) bool {
+func stopOnce(t testing.TB, round int, patience time.Duration, run func(ctx context.Context) error) bool {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	if round%10 == 0 {
@@ -58,8 +63,8 @@ func stopOnce(t testing.TB, round int, run func(ctx context.Context) error) bool
 			t.Errorf("round %d: %v, want nil from a run that was asked to end", round, err)
 		}
 		return err == nil
-	case <-time.After(stressPatience):
-		t.Errorf("round %d: still running %s after it was asked to end", round, stressPatience)
+	case <-time.After(patience):
+		t.Errorf("round %d: still running %s after it was asked to end", round, patience)
 		return false
 	}
 }

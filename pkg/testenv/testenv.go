@@ -13,7 +13,8 @@
 //	                                   beyond PostgreSQL
 //
 // Each test logs which it got. There is one server of a kind a test binary,
-// started by the first test that asks and stopped by Main.
+// started by the first test that asks and stopped by Main. Its files are below
+// TMPDIR; on a tmpfs a database costs half the time.
 //
 // # How tests are kept apart
 //
@@ -61,17 +62,21 @@ const (
 	Admin     Role = "admin"     // NATS alone
 )
 
-// startTimeout bounds the start of a server, and what a test waits for one.
-const startTimeout = 2 * time.Minute
+// startTimeout bounds the start of a server, and what a test waits for one;
+// stopTimeout the end of all.
+const (
+	startTimeout = 2 * time.Minute
+	stopTimeout  = 30 * time.Second
+)
 
 // env is what the test binary has started.
 var env struct {
 	running bool // Main is at work
 
 	mu    sync.Mutex
-	dir   string         // of all state, removed at the end
-	lock  *flock.Flock   // held on dir while we live
-	stops []func() error // run in reverse at the end
+	dir   string                        // of all state, removed at the end
+	lock  *flock.Flock                  // held on dir while we live
+	stops []func(context.Context) error // run in reverse at the end
 }
 
 // Main runs the tests, stops what they started, and fails if goroutines are
@@ -104,18 +109,20 @@ func needMain(t testing.TB) {
 }
 
 // atEnd has Main call stop.
-func atEnd(stop func() error) {
+func atEnd(stop func(context.Context) error) {
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	env.stops = append(env.stops, stop)
 }
 
 func stopAll() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
 	env.mu.Lock()
 	defer env.mu.Unlock()
 	var errs []error
 	for _, stop := range slices.Backward(env.stops) {
-		errs = append(errs, stop())
+		errs = append(errs, stop(ctx))
 	}
 	if env.lock != nil {
 		errs = append(errs, os.RemoveAll(env.dir), env.lock.Close())
@@ -143,7 +150,7 @@ func stateDir(name string) (string, error) {
 			return "", err
 		}
 		env.dir, env.lock = dir, lock
-		sweep()
+		sweep(os.TempDir())
 	}
 	dir, err := os.MkdirTemp(env.dir, name+"-")
 	if err != nil {
@@ -153,8 +160,8 @@ func stateDir(name string) (string, error) {
 }
 
 // sweep removes what test binaries left that were killed or timed out.
-func sweep() {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*")) // the pattern is well formed
+func sweep(root string) {
+	dirs, _ := filepath.Glob(filepath.Join(root, dirPrefix+"*")) // the pattern is well formed
 	for _, dir := range dirs {
 		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
 			continue // it may be about to be locked
