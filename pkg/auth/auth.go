@@ -82,15 +82,15 @@ func Require(ctx context.Context, scope string) (Principal, error) {
 	return p, nil
 }
 
-// keyPrefix tells API keys from other credentials, and secret scanners what they found.
-const keyPrefix = "pz_"
+// KeyPrefix begins every API key: it tells them from other credentials, and secret scanners what they found.
+const KeyPrefix = "pz_"
 
 // NewKey makes an API key: pz_ and 32 random bytes in base64url. It is shown once;
 // we keep its hash.
 func NewKey() string {
 	var random [32]byte
 	_, _ = rand.Read(random[:]) // never fails: see crypto/rand
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	return KeyPrefix + base64.RawURLEncoding.EncodeToString(random[:])
 }
 
 // HashKey is what is stored of a key, and what it is looked up by. A key is too

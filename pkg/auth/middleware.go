@@ -60,7 +60,7 @@ func authenticate(ctx context.Context, lookup Lookup, header http.Header) (Princ
 	switch {
 	case len(values) > 1 || !strings.EqualFold(scheme, "Bearer"):
 		return Principal{}, unauthorized("invalid_request", "Authorization must be one value: Bearer and an API key")
-	case !strings.HasPrefix(credential, keyPrefix) || len(credential) > maxKeyLen:
+	case !strings.HasPrefix(credential, KeyPrefix) || len(credential) > maxKeyLen:
 		return Principal{}, unauthorized("invalid_token", "the credential is no API key")
 	}
 	hash := HashKey(credential)

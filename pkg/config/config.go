@@ -95,8 +95,8 @@ func load(cfg any, environ map[string]string) error {
 			given[s.key] = s.value
 		}
 	}
-	if err := env.ParseWithOptions(cfg, env.Options{Environment: given}); err != nil {
-		return faults(err, settings)
+	if err := faults(env.ParseWithOptions(cfg, env.Options{Environment: given}), settings); err != nil {
+		return err
 	}
 	if v, ok := cfg.(validator); ok {
 		return v.Validate()
@@ -104,7 +104,8 @@ func load(cfg any, environ map[string]string) error {
 	return nil
 }
 
-// faults rewrites the library's errors, which name fields, to name variables.
+// faults rewrites the library's errors, which name fields, to name variables. A
+// variable is required if its first tags say so.
 func faults(err error, settings []setting) error {
 	all, ok := errors.AsType[env.AggregateError](err)
 	if !ok {
@@ -113,6 +114,9 @@ func faults(err error, settings []setting) error {
 	var joined []error
 	var seen []string // a variable read twice fails twice
 	for _, err := range all.Errors {
+		if unset, ok := errors.AsType[env.VarIsNotSetError](err); ok && !required(unset.Key, settings) {
+			continue
+		}
 		err = fault(err, settings)
 		if !slices.Contains(seen, err.Error()) {
 			seen = append(seen, err.Error())
@@ -120,6 +124,11 @@ func faults(err error, settings []setting) error {
 		}
 	}
 	return errors.Join(joined...)
+}
+
+func required(key string, settings []setting) bool {
+	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
+	return i < 0 || settings[i].required
 }
 
 func fault(err error, settings []setting) error {

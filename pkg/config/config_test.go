@@ -35,6 +35,10 @@ func (c *apiConfig) Validate() error {
 // wholeConfig is composed of a service's config and starts from other values.
 type wholeConfig struct {
 	API   apiConfig
+	Token string `env:"T_TOKEN" help:"optional here, required by a part"`
+	Part  struct {
+		Token string `env:"T_TOKEN,required" help:"required where the part runs alone"`
+	}
 	Again struct {
 		Addr string `env:"T_ADDR" envDefault:"0.0.0.0:1" help:"the same setting a second time"`
 	}
