@@ -142,6 +142,7 @@ func TestUsage(t *testing.T) {
   T_PIN           (secret)        a number nobody may see
   T_ALLOW_RANGES  127.0.0.0/8     ranges that may be reached
   T_ALLOW_HOSTS   a,b             allowed hosts
+  T_TOKEN         -               optional here, required by a part
   T_DIR           .state          where state lives
 `
 	if got.String() != want {
