@@ -125,6 +125,11 @@ func (in *Intake) Run(ctx context.Context) {
 	wg.Go(func() { in.keepFloors(ctx) })
 	in.loop(ctx)
 	wg.Wait()
+	for _, from := range []chan jetstream.Msg{in.live, in.bulk} {
+		for _, msg := range take(nil, from, maxBatch) {
+			in.leave(msg)
+		}
+	}
 }
 
 // Watch leases what is slow and keeps alive what is held, until ctx ends. It
@@ -351,9 +356,7 @@ func (in *Intake) giveUp(h *held) {
 	msgs := h.msgs
 	h.mu.Unlock()
 	for _, msg := range msgs {
-		if err := msg.Nak(); err != nil {
-			in.log.Debug("intake: nak", "error", err) // comes again after AckWait
-		}
+		in.leave(msg)
 	}
 	in.release(h)
 }
@@ -484,9 +487,9 @@ func (in *Intake) pullOnce(ctx context.Context, name string, to chan<- jetstream
 	if err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, iter.Stop)
-	defer stop()
 	defer iter.Stop()
+	stop := context.AfterFunc(ctx, iter.Drain) // no new pulls; Next hands out what is buffered
+	defer stop()
 	for {
 		msg, err := iter.Next()
 		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
@@ -495,10 +498,21 @@ func (in *Intake) pullOnce(ctx context.Context, name string, to chan<- jetstream
 		if err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			in.leave(msg)
+			continue
+		}
 		select {
 		case to <- msg:
 		case <-ctx.Done():
-			return msg.Nak() // another worker takes it at once
+			in.leave(msg)
 		}
+	}
+}
+
+// leave gives a message that was not begun to another worker, at once.
+func (in *Intake) leave(msg jetstream.Msg) {
+	if err := msg.Nak(); err != nil {
+		in.log.Debug("intake: nak", "error", err) // comes again after AckWait
 	}
 }
