@@ -1,0 +1,61 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/telemetry"
+)
+
+// Config is a worker's settings.
+type Config struct {
+	AdminAddr   string `env:"ADMIN_ADDR" envDefault:"127.0.0.1:8081" help:"address of metrics, health and profiles"`
+	DatabaseURL string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_worker"`
+	NATSURL     string `env:"NATS_URL,required" secret:"true" help:"NATS as the user worker"`
+	VaultKeyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
+
+	AllowHTTP  bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"deliver to http URLs too"`
+	AllowCIDRs config.CIDRs `env:"WEBHOOK_ALLOW_CIDRS" help:"networks delivered to although they are not public, comma separated"`
+
+	Attempts       int           `env:"WORKER_ATTEMPTS" envDefault:"4096" help:"attempts in flight at once"`
+	AttemptTimeout time.Duration `env:"WORKER_ATTEMPT_TIMEOUT" envDefault:"30s" help:"how long an attempt may take in all"`
+	Lease          time.Duration `env:"WORKER_LEASE" envDefault:"45s" help:"how long a delivery in flight belongs to this worker; longer than an attempt"`
+	AckWait        time.Duration `env:"WORKER_ACK_WAIT" envDefault:"30s" help:"how long a fresh event belongs to this worker without a sign of life"`
+	Grace          time.Duration `env:"WORKER_GRACE" envDefault:"8s" help:"how long attempts may go on after a signal to stop"`
+	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
+
+	Log telemetry.LogConfig
+
+	// NATSOptions are a composing program's: credentials, an in-process server.
+	NATSOptions []nats.Option
+	// Metrics, where set, takes the worker's metrics; no admin server is started.
+	Metrics prometheus.Registerer
+	// Ready, where set, is told once the worker works.
+	Ready func()
+	// TrustGenerations switches off the question whether webhooks have changed:
+	// for the test that shows what it is good for.
+	TrustGenerations bool
+}
+
+// Validate reports settings that contradict one another.
+func (c *Config) Validate() error {
+	var errs []error
+	if c.Attempts < 1 {
+		errs = append(errs, errors.New("WORKER_ATTEMPTS must be positive"))
+	}
+	if c.Lease < c.AttemptTimeout+5*time.Second {
+		errs = append(errs, fmt.Errorf("WORKER_LEASE must be at least 5s longer than WORKER_ATTEMPT_TIMEOUT (%s)", c.AttemptTimeout))
+	}
+	if c.AckWait < 5*time.Second {
+		errs = append(errs, errors.New("WORKER_ACK_WAIT must be at least 5s"))
+	}
+	if c.Connections < 4 {
+		errs = append(errs, errors.New("WORKER_DB_CONNECTIONS must be at least 4"))
+	}
+	return errors.Join(errs...)
+}
