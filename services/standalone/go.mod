@@ -8,6 +8,8 @@ require (
 	github.com/primezap/primezap/services/worker v0.0.0
 )
 
+require github.com/google/uuid v1.6.0 // indirect
+
 replace github.com/primezap/primezap => ../..
 
 replace github.com/primezap/primezap/services/api => ../api
