@@ -67,7 +67,7 @@ func startContainer(ctx context.Context, cfg Config, out *serverLog) (*Server, e
 		"--volume", c.Name + ":/var/lib/postgresql",
 		"--env", "PGDATA=/var/lib/postgresql/primezap",
 		"--env", "POSTGRES_PASSWORD", // the value stays out of the list of processes
-		"--env", "POSTGRES_INITDB_ARGS=--locale=C.UTF-8",
+		"--env", "POSTGRES_INITDB_ARGS=--locale=C", // by code point; known to every image
 		"--stop-signal", "SIGINT",
 		"--shm-size", "256m",
 		cfg.Image, "postgres",
