@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/primezap/primezap/pkg/egress"
+	"github.com/primezap/primezap/services/worker/internal/failpoint"
 )
 
 const (
@@ -227,6 +228,9 @@ func (c *Client) Do(ctx context.Context, r *Request) (o Outcome) {
 	}}
 	a.body.Reset(r.Body)
 	a.trace = httptrace.ClientTrace{GotConn: a.gotConn, GotFirstResponseByte: a.gotFirstResponseByte}
+	if failpoint.Enabled {
+		a.trace.WroteRequest = func(httptrace.WroteRequestInfo) { failpoint.Hit("attempt.sent") }
+	}
 	own := sendable(r.Headers)
 	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()

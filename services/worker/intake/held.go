@@ -10,6 +10,7 @@ import (
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/dispatch"
+	"github.com/primezap/primezap/services/worker/internal/failpoint"
 	"github.com/primezap/primezap/services/worker/ledger"
 	"github.com/primezap/primezap/services/worker/match"
 	"github.com/primezap/primezap/services/worker/settle"
@@ -146,6 +147,11 @@ func (in *Intake) enter(h *held) {
 			Delivery: newID(), Webhook: webhook, State: ledger.Waiting, Attempt: 1, Delay: sealedPause,
 			LastError: "the webhook's secret cannot be opened with the configured keyset",
 		})
+	}
+	if failpoint.Mutated("ack-early") {
+		for _, msg := range h.msgs {
+			_ = msg.Ack()
+		}
 	}
 	in.ledger.SubmitEntry(entry)
 }

@@ -157,7 +157,9 @@ func (c *Claimer) claim(ctx context.Context) (worked bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	failpoint.Hit("lanes.claimed")
+	if len(rows) > 0 {
+		failpoint.Hit("lanes.claimed")
+	}
 	leased := make(map[uuid.UUID]int32, len(ids))
 	for i := range rows {
 		leased[rows[i].WebhookID]++

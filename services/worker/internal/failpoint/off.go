@@ -1,7 +1,9 @@
 //go:build !failpoint
 
-// Package failpoint kills the process at a named place, in binaries built with
-// the tag failpoint. Without the tag nothing of it is left.
+// Package failpoint kills the process at a named place, or breaks a rule on
+// purpose, in binaries built with the tag failpoint: for tests of what survives
+// a crash, and for the tests of those tests. Without the tag nothing of it is
+// left.
 package failpoint
 
 // Enabled says whether this binary has failpoints.
@@ -9,3 +11,6 @@ const Enabled = false
 
 // Hit does nothing.
 func Hit(string) {}
+
+// Mutated is never true.
+func Mutated(string) bool { return false }
