@@ -1,0 +1,163 @@
+// Package jobs runs the background jobs: River's, on the worker's role. A job's
+// row is its truth; jobs that others ask for are inserted in the transaction
+// that asks, with ids alone for arguments.
+//
+// Jobs so far keep house. Each comes periodically and is unique, so that of a
+// whole fleet one worker does it:
+//
+//	partitions  makes those of the days to come, drops those past retention
+//	purge       removes rows that nobody needs any more
+//	janitor     trims the event store
+//
+// Each may be interrupted anywhere, and run twice at a time: every step is a
+// transaction of its own that can be repeated. A job works at most 20 s, then
+// snoozes and goes on; one that fails is not retried, its next turn comes soon
+// enough.
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/primezap/primezap/pkg/store"
+)
+
+const (
+	workFor    = 20 * time.Second // then a job snoozes
+	jobTimeout = 30 * time.Second // then its context ends
+	stuckAfter = time.Minute      // then another worker takes it
+	keepDone   = time.Hour        // finished jobs, to be looked at
+	keepFailed = 24 * time.Hour
+	atOnce     = 4               // jobs in one worker
+	stopFor    = time.Second     // jobs may go on after the end
+	leaveAfter = 2 * time.Second // after the end nobody waits for one any longer
+	startPause = time.Second     // between tries to start
+
+	partitionsEvery = time.Hour
+	purgeEvery      = 5 * time.Minute
+	janitorEvery    = 15 * time.Second
+)
+
+// Runner works on jobs, and takes part in the election of the one worker that
+// brings the periodic ones.
+type Runner struct {
+	client *river.Client[pgx.Tx]
+	log    *slog.Logger
+}
+
+// New returns a runner over the worker's role and its NATS user.
+func New(s *store.Store, js jetstream.JetStream, log *slog.Logger) (*Runner, error) {
+	workers := river.NewWorkers()
+	adders := []error{
+		river.AddWorkerSafely(workers, newPartitioner(s, log)),
+		river.AddWorkerSafely(workers, newPurger(s, log)),
+		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
+	}
+	if err := errors.Join(adders...); err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	client, err := river.NewClient(riverpgxv5.New(s.Pool()), &river.Config{
+		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
+		Workers:                     workers,
+		PeriodicJobs:                []*river.PeriodicJob{every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{})},
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        stuckAfter,
+		ReindexerSchedule:           river.NeverSchedule(), // the worker's role owns no index
+		CompletedJobRetentionPeriod: keepDone,
+		DiscardedJobRetentionPeriod: keepFailed,
+		SoftStopTimeout:             stopFor,
+		Logger:                      log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	return &Runner{client: client, log: log}, nil
+}
+
+// every brings a job at its interval, and when a worker is elected to do so.
+func every(interval time.Duration, args river.JobArgs) *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(interval), func() (river.JobArgs, *river.InsertOpts) {
+		return args, alone()
+	}, &river.PeriodicJobOpts{RunOnStart: true})
+}
+
+// alone keeps a job from being inserted while one of its kind has not ended.
+func alone() *river.InsertOpts {
+	return &river.InsertOpts{
+		MaxAttempts: 1,
+		UniqueOpts: river.UniqueOpts{ByState: []rivertype.JobState{
+			rivertype.JobStateAvailable, rivertype.JobStatePending, rivertype.JobStateRunning,
+			rivertype.JobStateRetryable, rivertype.JobStateScheduled,
+		}},
+	}
+}
+
+// Run works until ctx ends, then gives running jobs a second before it cancels
+// them. An error says that one did not end even so, and is left behind.
+func (r *Runner) Run(ctx context.Context) error {
+	for {
+		err := r.client.Start(ctx)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		r.log.Warn("jobs: start", "error", err)
+		sleep(ctx, startPause)
+	}
+	stopped := r.client.Stopped()
+	select {
+	case <-ctx.Done():
+	case <-stopped:
+		return nil
+	}
+	timer := time.NewTimer(leaveAfter)
+	defer timer.Stop()
+	select {
+	case <-stopped:
+		return nil
+	case <-timer.C:
+		return errors.New("jobs: still at work after their contexts ended")
+	}
+}
+
+// step does a bounded piece of work and says whether there is more.
+type step func(context.Context) (more bool, err error)
+
+// work repeats step until there is no more. A job that has worked long enough,
+// or whose worker stops, is snoozed: it goes on later, elsewhere perhaps.
+func work(ctx context.Context, step step) error {
+	started := time.Now()
+	for {
+		more, err := step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return river.JobSnooze(0)
+		case err != nil:
+			return err
+		case !more:
+			return nil
+		case time.Since(started) > workFor:
+			return river.JobSnooze(time.Second)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,111 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+)
+
+const (
+	purgeChunk   = 1000 // rows of one transaction
+	webhookChunk = 100
+	keepKeys     = 24 * time.Hour // idempotency keys
+	keepWebhooks = 30 * 24 * time.Hour
+)
+
+// purgeArgs is the job that removes rows that have had their time.
+type purgeArgs struct{}
+
+// Kind is what River calls the job.
+func (purgeArgs) Kind() string { return "purge" }
+
+type purger struct {
+	river.WorkerDefaults[purgeArgs]
+	store *store.Store
+	log   *slog.Logger
+}
+
+func newPurger(s *store.Store, log *slog.Logger) *purger { return &purger{store: s, log: log} }
+
+// Work removes exhausted queue rows whose time is up, bodies that were kept for
+// queue rows that are gone, old idempotency keys, and deleted webhooks.
+func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
+	q := p.store.Queries()
+	now := time.Now()
+	deletedBefore := now.Add(-keepWebhooks)
+	return p.sweep(ctx,
+		chunks{"exhausted deliveries", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeExhausted(ctx, purgeChunk)
+		}},
+		chunks{"idempotency keys", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeIdempotencyKeys(ctx, now.Add(-keepKeys), purgeChunk)
+		}},
+		chunks{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeWebhooks(ctx, &deletedBefore, webhookChunk)
+		}},
+	)
+}
+
+// chunks are rows to be removed, so many at a time.
+type chunks struct {
+	name   string
+	size   int64
+	remove func(context.Context) (removed int64, err error)
+}
+
+// sweep removes all of them, then the bodies.
+func (p *purger) sweep(ctx context.Context, all ...chunks) error {
+	bodies := &bodyWalk{store: p.store, epoch: math.MinInt64}
+	return work(ctx, func(ctx context.Context) (more bool, err error) {
+		if len(all) == 0 {
+			return bodies.step(ctx)
+		}
+		c := all[0]
+		removed, err := c.remove(ctx)
+		if err != nil {
+			return false, fmt.Errorf("remove %s: %w", c.name, err)
+		}
+		if removed > 0 {
+			p.log.Debug("jobs: removed", "what", c.name, "rows", removed)
+		}
+		if removed < c.size {
+			all = all[1:]
+		}
+		return true, nil
+	})
+}
+
+// bodyWalk goes through the bodies that were kept, from the oldest on.
+type bodyWalk struct {
+	store      *store.Store
+	epoch, seq int64
+}
+
+func (w *bodyWalk) step(ctx context.Context) (more bool, err error) {
+	err = w.store.InTx(ctx, func(q *db.Queries) error {
+		if err := q.LockEventStore(ctx); err != nil {
+			return err
+		}
+		at, err := q.PurgeBodies(ctx, w.epoch, w.seq, purgeChunk)
+		if errors.Is(err, pgx.ErrNoRows) {
+			more = false
+			return nil
+		}
+		more = err == nil
+		w.epoch, w.seq = at.Epoch, at.StreamSeq
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("remove kept bodies: %w", err)
+	}
+	return more, nil
+}

@@ -1,0 +1,175 @@
+package jobs
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/testenv"
+)
+
+func purgeNow(t *testing.T, s *store.Store) {
+	t.Helper()
+	if err := newPurger(s, quiet()).Work(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPurger_Work(t *testing.T) {
+	t.Parallel()
+	t.Run("removes exhausted deliveries whose time is up, however many", func(t *testing.T) {
+		t.Parallel()
+		s := open(t, testenv.DB(t), testenv.Worker)
+		exec(t, s, `INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at)
+			SELECT gen_random_uuid(), $1, $1, 'old', 'deal.moved', current_date, 1, n, 0, 3, 4, now() - interval '1 second' FROM generate_series(1, 2500) AS n`, tenant)
+		q := s.Queries()
+		for _, r := range []queueRow{
+			{event: "exhausted, kept", state: 3, due: time.Hour},
+			{event: "waiting, due", state: 0, due: -time.Hour},
+			{event: "retrying, due", state: 2, due: -time.Hour},
+		} {
+			if err := insertRow(t.Context(), q, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		purgeNow(t, s)
+		left := ask[[]string](t, s, "SELECT array_agg(event_id ORDER BY event_id) FROM webhook_queue")
+		if want := []string{"exhausted, kept", "retrying, due", "waiting, due"}; !slices.Equal(left, want) {
+			t.Errorf("left are %d rows (%.5q), want %q", len(left), left, want)
+		}
+	})
+
+	t.Run("forgets idempotency keys after a day", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s, api := open(t, database, testenv.Worker), open(t, database, testenv.API)
+		asTenant(t, api, `INSERT INTO idempotency_keys (tenant_id, key, event_ids, day, body_hash, created_at)
+			SELECT $1, 'key:' || age, '{}', current_date, '', now() - age FROM unnest(ARRAY['23 hours', '25 hours']::interval[]) AS age`, tenant)
+		purgeNow(t, s)
+		left := ask[[]string](t, s, "SELECT array_agg(key) FROM idempotency_keys")
+		if want := []string{"key:23:00:00"}; !slices.Equal(left, want) {
+			t.Errorf("left are %q, want %q", left, want)
+		}
+	})
+
+	t.Run("removes webhooks 30 days after their deletion, once their rows are gone, and has caches reload", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s, api := open(t, database, testenv.Worker), open(t, database, testenv.API)
+		insert := func(name string, deletedDaysAgo int) (id uuid.UUID) {
+			id = uuid.Must(uuid.NewV7())
+			asTenant(t, api, `INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint)
+				VALUES ($2, $1, $3, 'https://example.com', '{*}', '', '')`, tenant, id, name)
+			if deletedDaysAgo > 0 {
+				asTenant(t, api, `UPDATE webhooks SET deleted_at = now() - make_interval(days => $3), active = false
+					WHERE tenant_id = $1 AND id = $2`, tenant, id, deletedDaysAgo)
+			}
+			return id
+		}
+		insert("alive", 0)
+		insert("deleted lately", 29)
+		hasRows := insert("deleted long ago, with rows", 31)
+		if err := insertRow(t.Context(), s.Queries(), queueRow{webhook: hasRows, event: "e", state: 0, due: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		gone := insert("deleted long ago", 31)
+		exec(t, s, "INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) VALUES ($1, $2, 'infinity')", gone, tenant)
+		generation := ask[int64](t, s, "SELECT generation FROM webhooks WHERE id = $1", gone)
+		insert("created since", 0) // the tenant has moved on
+
+		purgeNow(t, s)
+		left := ask[[]string](t, s, "SELECT array_agg(name ORDER BY name) FROM webhooks")
+		if want := []string{"alive", "created since", "deleted lately", "deleted long ago, with rows"}; !slices.Equal(left, want) {
+			t.Errorf("left are %q, want %q", left, want)
+		}
+		if reload := ask[int64](t, s, "SELECT reload_below FROM tenants WHERE id = $1", tenant); reload != generation {
+			t.Errorf("caches below generation %d reload, want those below %d, which have not seen the deletion", reload, generation)
+		}
+		if lanes := ask[int](t, s, "SELECT count(*) FROM webhook_lanes"); lanes != 0 {
+			t.Errorf("%d lanes are left of the removed webhook", lanes)
+		}
+	})
+
+	t.Run("removes kept bodies that no row needs any more", func(t *testing.T) {
+		t.Parallel()
+		s := open(t, testenv.DB(t), testenv.Worker)
+		const epoch = 7
+		copies := db.KeepBodiesParams{Epoch: epoch}
+		for seq := range int64(2*purgeChunk + 3) { // more than are looked at at a time
+			copies.StreamSeqs = append(copies.StreamSeqs, seq)
+			copies.Tenants = append(copies.Tenants, tenant)
+			copies.Days = append(copies.Days, bus.Day(time.Now()))
+			copies.Ids = append(copies.Ids, uuid.NewString())
+			copies.Bodies = append(copies.Bodies, []byte("{}"))
+		}
+		q := s.Queries()
+		if err := q.KeepBodies(t.Context(), copies); err != nil {
+			t.Fatal(err)
+		}
+		needed := []int64{0, purgeChunk, 2*purgeChunk + 2}
+		for i, seq := range needed {
+			row := queueRow{event: copies.Ids[seq], epoch: epoch, seq: uint64(seq), state: int16(i + 1), due: time.Hour}
+			if err := insertRow(t.Context(), q, row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// One of another stream, which counts anew, needs none of these.
+		if err := insertRow(t.Context(), q, queueRow{event: copies.Ids[1], epoch: epoch + 1, seq: 1, due: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		purgeNow(t, s)
+		left := ask[[]int64](t, s, "SELECT array_agg(stream_seq ORDER BY stream_seq) FROM event_bodies")
+		if !slices.Equal(left, needed) {
+			t.Errorf("left are %d bodies (%.5v), want %v", len(left), left, needed)
+		}
+	})
+
+	t.Run("leaves a body to the row that somebody is about to insert for it", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s := open(t, database, testenv.Worker)
+		body := db.KeepBodiesParams{
+			Epoch: 7, StreamSeqs: []int64{1}, Tenants: []uuid.UUID{tenant}, Days: []time.Time{bus.Day(time.Now())},
+			Ids: []string{"e1"}, Bodies: [][]byte{[]byte("{}")},
+		}
+		if err := s.Queries().KeepBodies(t.Context(), body); err != nil {
+			t.Fatal(err)
+		}
+		replay, err := s.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer replay.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // committed below
+		if _, err := replay.Exec(t.Context(), "SELECT FROM event_store FOR SHARE"); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.New(replay).KeepBodies(t.Context(), body); err != nil { // is there already
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- newPurger(s, quiet()).Work(t.Context(), nil) }()
+		super := open(t, database, testenv.Superuser)
+		eventually(t, "the purger waits for the replay", func() bool {
+			return ask[bool](t, super, `SELECT EXISTS (SELECT FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%LockEventStore%')`)
+		})
+		if err := insertRow(t.Context(), db.New(replay), queueRow{event: "e1", epoch: 7, seq: 1}); err != nil {
+			t.Fatal(err)
+		}
+		if err := replay.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		if bodies := ask[int](t, s, "SELECT count(*) FROM event_bodies"); bodies != 1 {
+			t.Errorf("%d bodies are left, want the one that the new row needs", bodies)
+		}
+	})
+}
