@@ -98,7 +98,17 @@ func hang(release <-chan struct{}, then answer) answer {
 	}
 }
 
-// raw writes response as it is and closes the connection.
+// firstAttempts answers the first attempt at each event as first says, the
+// others with 200.
+func firstAttempts(first answer) answer {
+	return func(w http.ResponseWriter, r *http.Request, d *delivery, done <-chan struct{}) {
+		if d.Attempt == 1 {
+			first(w, r, d, done)
+		}
+	}
+}
+
+// raw writes response, which should say so, as it is and closes the connection.
 func raw(response []byte) answer {
 	return func(w http.ResponseWriter, _ *http.Request, _ *delivery, _ <-chan struct{}) {
 		conn, _, err := http.NewResponseController(w).Hijack()
