@@ -14,7 +14,6 @@ import (
 	"net"
 	"sync"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/bus"
@@ -25,7 +24,14 @@ import (
 
 // Run serves until ctx ends, then finishes the requests it has, for 10 s at most.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	uuid.EnableRandPool() // ids are no secrets
+	err := run(ctx, cfg, log)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // asked to end before it had begun
+	}
+	return err
+}
+
+func run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	keys, err := vault.Open([]byte(cfg.VaultKeyset))
 	if err != nil {
 		return fmt.Errorf("VAULT_KEYSET: %w", err)
@@ -46,7 +52,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if cfg.Metrics != nil {
 		metrics = cfg.Metrics
 	}
-	server, err := New(cfg, Deps{Store: database, Vault: keys, NATS: nc, Metrics: metrics, Log: log})
+	server, err := New(cfg, Deps{Store: database, Vault: keys, NATS: nc, Metrics: metrics, Log: log}) //nolint:contextcheck // requests bring their own
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ const hooksPath = "/api/custom-webhooks"
 // fixture is a server over a database and a NATS account of its own.
 type fixture struct {
 	*testing.T
-	database *testenv.Database
+	database interface{ URL(testenv.Role) string }
 	account  *testenv.Account
 	vault    *vault.Vault
 	server   *httptest.Server
@@ -51,7 +51,12 @@ type fixture struct {
 // adjust if that is not nil.
 func newFixture(t *testing.T, adjust func(*api.Config)) *fixture {
 	t.Helper()
-	f := &fixture{T: t, database: testenv.DB(t), account: testenv.NATS(t), tenant: uuid.Must(uuid.NewV7())}
+	return newFixtureOn(t, testenv.DB(t), adjust)
+}
+
+func newFixtureOn(t *testing.T, database interface{ URL(testenv.Role) string }, adjust func(*api.Config)) *fixture {
+	t.Helper()
+	f := &fixture{T: t, database: database, account: testenv.NATS(t), tenant: uuid.Must(uuid.NewV7())}
 	f.owner, f.worker = f.open(testenv.Owner), f.open(testenv.Worker)
 	keyset, err := vault.NewKeyset()
 	f.check(err)
@@ -134,7 +139,7 @@ func (f *fixture) send(base, method, path string, body io.Reader, headers ...str
 	}
 	res, err := f.server.Client().Do(req)
 	f.check(err)
-	defer res.Body.Close() //nolint:errcheck // nothing is lost with it
+	defer res.Body.Close()
 	read, err := io.ReadAll(res.Body)
 	f.check(err)
 	return answer{fixture: f, status: res.StatusCode, header: res.Header, body: read}
@@ -389,13 +394,32 @@ func TestServer_RequestID(t *testing.T) {
 	}
 }
 
+// Postgres goes away and comes back: a 503 each time meanwhile, never a 500.
 func TestServer_DatabaseAway(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, nil)
-	database := f.open(testenv.API)
-	cut, _ := f.serve(database, f.account.Connect(t, testenv.API), nil)
-	database.Close()
-	f.send(cut.URL, "GET", "/readyz", nil).refuses(http.StatusServiceUnavailable)
+	database := testenv.PrivatePostgres(t)
+	f := newFixtureOn(t, database, nil)
+	h := f.newHook("")
+	database.Kill()
+	for _, r := range []struct{ method, path, body string }{
+		{"GET", "/readyz", ""},
+		{"GET", hooksPath, ""},
+		{"GET", hooksPath + "/" + h.ID.String(), ""},
+		{"PATCH", hooksPath + "/" + h.ID.String(), "{}"},
+		{"POST", "/api/events", `{"event":"deal.moved","data":{},"id":"x"}`},
+		{"GET", hooksPath, ""},
+	} {
+		a := f.do(r.method, r.path, r.body)
+		a.refuses(http.StatusServiceUnavailable)
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("%s %s: no Retry-After", r.method, r.path)
+		}
+	}
+	f.do("GET", "/healthz", "").is(http.StatusOK)
+	database.Restart()
+	if got := into[list[hook]](f.do("GET", hooksPath, "").is(http.StatusOK)); got.Pagination.Total != 1 {
+		t.Errorf("after the restart: %+v", got)
+	}
 }
 
 func TestServer_Metrics(t *testing.T) {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -297,9 +298,7 @@ func TestWebhooks_Refusals(t *testing.T) {
 		whole := map[string]json.RawMessage{"name": json.RawMessage(`"n"`), "url": json.RawMessage(`"https://x.example"`), "events": json.RawMessage(`["*"]`)}
 		var more map[string]json.RawMessage
 		f.check(json.Unmarshal([]byte(fields), &more))
-		for name, value := range more {
-			whole[name] = value
-		}
+		maps.Copy(whole, more)
 		body, err := json.Marshal(whole)
 		f.check(err)
 		return string(body)

@@ -157,6 +157,9 @@ func prepare(it *item, principal auth.Principal, now time.Time) *problem.Problem
 		}
 		it.event.Body = body
 	}
+	if event.ValidID(it.contact) { // it becomes a header of the message
+		it.event.Contact = it.contact
+	}
 	if len(faults) == 0 {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 type input struct {
 	raw       []byte // the whole item
 	data      []byte
+	contact   string // data.contact.id, unchecked
 	eventType string
 	timestamp string
 	id        string
@@ -86,68 +87,123 @@ func (r *reader) items() ([]input, error) {
 }
 
 // item reads one event.
-func (r *reader) item(in *input) error {
+func (r *reader) item(in *input) (err error) {
 	if r.dec.PeekKind() != '{' {
 		in.fault("", "must be an object")
 		return r.dec.SkipValue()
 	}
-	if _, err := r.dec.ReadToken(); err != nil {
+	var seen [len(fields)]bool
+	in.raw, err = r.object(func(name []byte) error {
+		at := fieldNamed(name)
+		if at < 0 {
+			in.fault(strict.Pointer(problem.Pointer(string(name))), "is not a known field")
+			return r.dec.SkipValue()
+		}
+		if seen[at] {
+			in.fault("/"+fields[at], "is given twice")
+		}
+		seen[at] = true
+		switch at {
+		case fieldEvent:
+			return r.text(in, at, &in.eventType, false)
+		case fieldData:
+			return r.data(in)
+		case fieldTimestamp:
+			return r.text(in, at, &in.timestamp, true)
+		case fieldID:
+			return r.text(in, at, &in.id, true)
+		default:
+			return r.text(in, at, &in.tenantID, true)
+		}
+	})
+	for _, at := range []int{fieldEvent, fieldData} {
+		if !seen[at] {
+			in.fault("/"+fields[at], "is required")
+		}
+	}
+	return err
+}
+
+// fields of an event.
+var fields = [...]string{fieldEvent: "event", fieldData: "data", fieldTimestamp: "timestamp", fieldID: "id", fieldTenant: "tenantId"}
+
+const (
+	fieldEvent = iota
+	fieldData
+	fieldTimestamp
+	fieldID
+	fieldTenant
+)
+
+func fieldNamed(name []byte) int {
+	for at := range fields {
+		if string(name) == fields[at] {
+			return at
+		}
+	}
+	return -1
+}
+
+// data cuts data out, and remembers the contact that it is about: data.contact.id
+// in every type that is about one.
+func (r *reader) data(in *input) (err error) {
+	in.contact = ""
+	if r.dec.PeekKind() != '{' {
+		err = r.dec.SkipValue()
+		in.data = []byte("null") // refused like any other that is no object
 		return err
+	}
+	in.data, err = r.object(func(name []byte) error {
+		if string(name) != "contact" || r.dec.PeekKind() != '{' {
+			return r.dec.SkipValue()
+		}
+		_, err := r.object(func(name []byte) error {
+			if string(name) != "id" || r.dec.PeekKind() != '"' {
+				return r.dec.SkipValue()
+			}
+			token, err := r.dec.ReadToken()
+			if err == nil {
+				in.contact = token.String()
+			}
+			return err
+		})
+		return err
+	})
+	return err
+}
+
+// object reads an object, each member's value by member, and returns its text. A
+// name is gone after the next read.
+func (r *reader) object(member func(name []byte) error) ([]byte, error) {
+	if _, err := r.dec.ReadToken(); err != nil {
+		return nil, err
 	}
 	start := r.dec.InputOffset() - 1
-	var seen [5]bool
 	for r.dec.PeekKind() != '}' {
-		name, err := r.dec.ReadToken()
+		quoted, err := r.dec.ReadValue()
 		if err != nil {
-			return err
+			return nil, err
 		}
-		field := name.String() // the token is gone after the next read
-		at := -1
-		switch field {
-		case "event":
-			at, err = 0, r.text(in, field, &in.eventType, false)
-		case "data":
-			var data jsontext.Value
-			data, err = r.dec.ReadValue()
-			at, in.data = 1, r.body[r.dec.InputOffset()-int64(len(data)):r.dec.InputOffset()]
-		case "timestamp":
-			at, err = 2, r.text(in, field, &in.timestamp, true)
-		case "id":
-			at, err = 3, r.text(in, field, &in.id, true)
-		case "tenantId":
-			at, err = 4, r.text(in, field, &in.tenantID, true)
-		default:
-			in.fault(strict.Pointer(problem.Pointer(field)), "is not a known field")
-			err = r.dec.SkipValue()
+		name := quoted[1 : len(quoted)-1]
+		if bytes.IndexByte(name, '\\') >= 0 {
+			name, _ = jsontext.AppendUnquote(nil, quoted) // lone surrogates become U+FFFD, as in no name of ours
 		}
-		if err != nil {
-			return err
-		}
-		if at >= 0 && seen[at] {
-			in.fault("/"+field, "is given twice")
-		} else if at >= 0 {
-			seen[at] = true
+		if err := member(name); err != nil {
+			return nil, err
 		}
 	}
 	if _, err := r.dec.ReadToken(); err != nil {
-		return err
+		return nil, err
 	}
-	in.raw = r.body[start:r.dec.InputOffset()]
-	if !seen[0] {
-		in.fault("/event", "is required")
-	}
-	if !seen[1] {
-		in.fault("/data", "is required")
-	}
-	return nil
+	return r.body[start:r.dec.InputOffset()], nil
 }
 
 // text reads a string. A null is the empty one where the field is optional.
-func (r *reader) text(in *input, field string, into *string, optional bool) error {
+func (r *reader) text(in *input, at int, into *string, optional bool) error {
 	kind := r.dec.PeekKind()
 	if kind != '"' {
 		if kind != 'n' || !optional {
-			in.fault("/"+field, "must be a string")
+			in.fault("/"+fields[at], "must be a string")
 		}
 		return r.dec.SkipValue()
 	}
@@ -156,7 +212,7 @@ func (r *reader) text(in *input, field string, into *string, optional bool) erro
 		return err
 	}
 	if *into = token.String(); *into == "" {
-		in.fault("/"+field, "must not be empty")
+		in.fault("/"+fields[at], "must not be empty")
 	}
 	return nil
 }

@@ -22,8 +22,8 @@ type body struct {
 	Active  *bool                              `json:"active,omitempty"`
 	Retry   *policy                            `json:"retry,omitempty"`
 	Headers map[string]string                  `json:"headers,omitempty"`
-	Patch   strict.Optional[policy]            `json:"patch,omitempty"`
-	Map     strict.Optional[map[string]string] `json:"map,omitempty"`
+	Patch   strict.Optional[policy]            `json:"patch"`
+	Map     strict.Optional[map[string]string] `json:"map"`
 }
 
 func TestUnmarshal_Refusals(t *testing.T) {
