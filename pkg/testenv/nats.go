@@ -142,7 +142,7 @@ type natsServer struct {
 
 var sharedNATS = once(func(ctx context.Context) (*natsServer, error) {
 	if address := os.Getenv("TEST_NATS_URL"); address != "" {
-		return existingNATS(address)
+		return existingNATS(address, os.TempDir())
 	}
 	inContainer, err := containers()
 	if err != nil {
@@ -215,8 +215,9 @@ func (p accountPool) at(source, host string) *natsServer {
 }
 
 // existingNATS is the server of TEST_NATS_URL, whose one account tests take in
-// turns. The users are called like the roles and share the URL's password.
-func existingNATS(address string) (*natsServer, error) {
+// turns: who holds the lock file in locks. The users are called like the roles
+// and share the URL's password.
+func existingNATS(address, locks string) (*natsServer, error) {
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, fmt.Errorf("TEST_NATS_URL: %w", err)
@@ -230,7 +231,7 @@ func existingNATS(address string) (*natsServer, error) {
 	}
 	// The lock of a test binary that is killed goes with it.
 	sum := sha256.Sum256([]byte(u.Host))
-	file := filepath.Join(os.TempDir(), "primezap-test-nats-"+hex.EncodeToString(sum[:6])+".lock")
+	file := filepath.Join(locks, "primezap-test-nats-"+hex.EncodeToString(sum[:6])+".lock")
 	return &natsServer{source: "nats-server of TEST_NATS_URL", lease: func(ctx context.Context) (*Account, func(), error) {
 		turn := flock.New(file)
 		if _, err := turn.TryLockContext(ctx, 10*time.Millisecond); err != nil {

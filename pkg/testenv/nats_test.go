@@ -126,9 +126,10 @@ func TestExistingNATS(t *testing.T) {
 		}
 	})
 	// As two test binaries have it.
+	locks := t.TempDir()
 	var servers [2]*natsServer
 	for i := range servers {
-		if servers[i], err = existingNATS(running.URL(bus.UserAdmin)); err != nil {
+		if servers[i], err = existingNATS(running.URL(bus.UserAdmin), locks); err != nil {
 			t.Fatal(err)
 		}
 	}
