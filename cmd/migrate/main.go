@@ -33,14 +33,14 @@ import (
 	"github.com/primezap/primezap/pkg/telemetry"
 )
 
-// settings are what both uses need.
-type settings struct {
-	DatabaseURL string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_owner"`
+// database is what both uses need.
+type database struct {
+	URL string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_owner"`
 }
 
-// migration is what the migration needs beside them.
+// migration is what the migration needs beside it.
 type migration struct {
-	settings
+	Database     database
 	BootstrapURL string `env:"BOOTSTRAP_URL" secret:"true" help:"Postgres as a superuser, to any database but ours: makes roles and database first"`
 	NATSURL      string `env:"NATS_URL,required" secret:"true" help:"NATS as the user admin"`
 	Replicas     int    `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream: 1 or 3"`
@@ -68,7 +68,7 @@ func main() {
 // migrate applies migrations, then the topology.
 func migrate(ctx context.Context, cfg migration, log *slog.Logger) error {
 	if cfg.BootstrapURL != "" {
-		target, err := pgx.ParseConfig(cfg.DatabaseURL)
+		target, err := pgx.ParseConfig(cfg.Database.URL)
 		if err != nil {
 			return fmt.Errorf("DATABASE_URL: %w", err)
 		}
@@ -76,11 +76,11 @@ func migrate(ctx context.Context, cfg migration, log *slog.Logger) error {
 			return err
 		}
 	}
-	if err := db.Migrate(ctx, cfg.DatabaseURL); err != nil {
+	if err := db.Migrate(ctx, cfg.Database.URL); err != nil {
 		return err
 	}
 	log.Info("the schema is up to date")
-	floors, err := consumerFloors(ctx, cfg.DatabaseURL)
+	floors, err := consumerFloors(ctx, cfg.Database.URL)
 	if err != nil {
 		return err
 	}
@@ -139,11 +139,11 @@ func apiKey(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	var cfg settings
+	var cfg database
 	if err := config.Load(&cfg); err != nil {
 		return err
 	}
-	owner, err := store.Open(ctx, cfg.DatabaseURL, 1)
+	owner, err := store.Open(ctx, cfg.URL, 1)
 	if err != nil {
 		return err
 	}

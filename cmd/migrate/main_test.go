@@ -15,6 +15,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/testenv"
 )
@@ -58,7 +59,7 @@ func TestMigrate_FromNothing(t *testing.T) {
 		}
 	})
 	cfg := migration{
-		settings: settings{DatabaseURL: target}, BootstrapURL: super, NATSURL: account.URL(testenv.Admin), Replicas: 1, MaxBytes: 1 << 24,
+		Database: database{target}, BootstrapURL: super, NATSURL: account.URL(testenv.Admin), Replicas: 1, MaxBytes: 1 << 24,
 	}
 	for range 2 { // the second time finds nothing to do
 		if err := migrate(t.Context(), cfg, slog.New(slog.DiscardHandler)); err != nil {
@@ -96,7 +97,7 @@ func replaceDatabase(t *testing.T, url, name string) string {
 // A consumer that was lost goes on where Postgres says it was.
 func TestMigrate_ConsumersFromTheirFloors(t *testing.T) {
 	t.Parallel()
-	database, account := testenv.DB(t), testenv.NATS(t)
+	clone, account := testenv.DB(t), testenv.NATS(t)
 	admin, err := jetstream.New(account.Connect(t, testenv.Admin))
 	if err != nil {
 		t.Fatal(err)
@@ -105,14 +106,14 @@ func TestMigrate_ConsumersFromTheirFloors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, database.URL(testenv.Worker)).Queries().SaveConsumerFloor(t.Context(), bus.ConsumerLive, epoch, 41); err != nil {
+	if err := open(t, clone.URL(testenv.Worker)).Queries().SaveConsumerFloor(t.Context(), bus.ConsumerLive, epoch, 41); err != nil {
 		t.Fatal(err)
 	}
 	if err := admin.DeleteConsumer(t.Context(), bus.StreamEvents, bus.ConsumerLive); err != nil {
 		t.Fatal(err)
 	}
 	cfg := migration{
-		settings: settings{DatabaseURL: database.URL(testenv.Owner)}, NATSURL: account.URL(testenv.Admin), Replicas: 1, MaxBytes: 1 << 24,
+		Database: database{clone.URL(testenv.Owner)}, NATSURL: account.URL(testenv.Admin), Replicas: 1, MaxBytes: 1 << 24,
 	}
 	if err := migrate(t.Context(), cfg, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
@@ -126,10 +127,23 @@ func TestMigrate_ConsumersFromTheirFloors(t *testing.T) {
 	}
 }
 
+func TestMigration_Settings(t *testing.T) { // not parallel: it reads the environment
+	t.Setenv("DATABASE_URL", "postgres://owner@db/primezap")
+	t.Setenv("NATS_URL", "nats://admin@nats")
+	var got migration
+	if err := config.Load(&got); err != nil {
+		t.Fatal(err)
+	}
+	want := migration{Database: database{"postgres://owner@db/primezap"}, NATSURL: "nats://admin@nats", Replicas: 1, MaxBytes: 8 << 30}
+	if got != want {
+		t.Errorf("read %+v, want %+v", got, want)
+	}
+}
+
 func TestAPIKey(t *testing.T) { // not parallel: it reads the environment
-	database := testenv.DB(t)
-	t.Setenv("DATABASE_URL", database.URL(testenv.Owner))
-	api := open(t, database.URL(testenv.API))
+	clone := testenv.DB(t)
+	t.Setenv("DATABASE_URL", clone.URL(testenv.Owner))
+	api := open(t, clone.URL(testenv.API))
 	tenant := uuid.New()
 	for _, tc := range []struct{ name, key string }{{name: "made up"}, {name: "given", key: "pz_development_development"}} {
 		args := []string{"-tenant", tenant.String(), "-name", tc.name, "-scopes", "platform,events:write"}
