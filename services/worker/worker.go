@@ -16,7 +16,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,7 +41,6 @@ const flushFor = 1500 * time.Millisecond
 // Run works until ctx ends, then finishes what it began, within the grace
 // period, and leaves the rest to others.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
-	uuid.EnableRandPool() // ids are no secrets
 	keys, err := vault.Open([]byte(cfg.VaultKeyset))
 	if err != nil {
 		return fmt.Errorf("VAULT_KEYSET: %w", err)

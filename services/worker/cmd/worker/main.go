@@ -8,12 +8,15 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/worker"
 )
 
 func main() {
+	uuid.EnableRandPool() // ids are no secrets; not in Run, which may share its process
 	var cfg worker.Config
 	config.ParseOrExit(&cfg)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
