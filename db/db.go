@@ -48,7 +48,7 @@ func Bootstrap(ctx context.Context, url, name string) error {
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(ctx))
 	// Roles belong to the whole cluster, and two ALTER ROLE at once collide.
 	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext('primezap.bootstrap'))"); err != nil {
 		return fmt.Errorf("bootstrap: lock: %w", err)
@@ -77,7 +77,7 @@ func SetPasswords(ctx context.Context, url, password string) error {
 	if err != nil {
 		return fmt.Errorf("set passwords: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(ctx))
 	for _, role := range []string{RoleOwner, RoleAPI, RoleWorker} {
 		var statement string
 		err := conn.QueryRow(ctx, "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", role, password).Scan(&statement)
@@ -110,12 +110,12 @@ func Migrate(ctx context.Context, url string) error {
 	}
 	defer pool.Close()
 	conn := stdlib.OpenDBFromPool(pool) // goose speaks database/sql
-	defer conn.Close()                  //nolint:errcheck // nothing is lost with it
+	defer conn.Close()
 	locked, err := lockMigrations(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("migrate: lock: %w", err)
 	}
-	defer locked.Close() //nolint:errcheck // the lock ends with the pool's connections
+	defer locked.Close() // and with the pool's connections, the lock
 	provider, err := goose.NewProvider(goose.DialectPostgres, conn, Migrations())
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)

@@ -306,7 +306,7 @@ func TestRelay_RunAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer super.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // nothing is lost with it
+	defer super.Close(context.WithoutCancel(t.Context()))
 	var holders int
 	err = super.QueryRow(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_locks
 		WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`).Scan(&holders)
