@@ -23,6 +23,7 @@ import (
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/endpoint"
+	"github.com/primezap/primezap/services/worker/internal/failpoint"
 )
 
 // Bounds of the copy.
@@ -110,7 +111,7 @@ func (m *Matcher) Match(ctx context.Context, events []bus.Event) ([]Match, error
 	stands := make(map[uuid.UUID]*tenant, len(p.DistinctTenants))
 	for _, row := range rows {
 		if row.Position > 0 {
-			matches[row.Position-1].Present = true
+			matches[row.Position-1].Present = !failpoint.Mutated("forget")
 			continue
 		}
 		if stands[row.TenantID], err = m.upToDate(ctx, row); err != nil {
