@@ -52,9 +52,9 @@ func startContainer(ctx context.Context, cfg Config, out *serverLog) (*Server, e
 	if err != nil {
 		return nil, err
 	}
-	// A container of an earlier run: fast shutdown, then it is gone (--rm).
-	_ = docker(ctx, "stop", "--time", strconv.Itoa(int(stopGrace.Seconds())), c.Name)
-	_ = docker(ctx, "rm", "--force", c.Name)
+	if err := removeContainer(ctx, c.Name); err != nil {
+		return nil, err
+	}
 	if err := c.pickPort(cfg.Dir); err != nil {
 		return nil, err
 	}
@@ -100,6 +100,27 @@ func startContainer(ctx context.Context, cfg Config, out *serverLog) (*Server, e
 		return nil, err
 	}
 	return s, nil
+}
+
+// removeContainer ends one of an earlier run, by a fast shutdown, and returns
+// when its name is free: the engine removes it after it has ended (--rm), and
+// says no more than that it is about to.
+func removeContainer(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 4*stopGrace)
+	defer cancel()
+	// Both fail where there is none.
+	_ = docker(ctx, "stop", "--time", strconv.Itoa(int(stopGrace.Seconds())), name)
+	_ = docker(ctx, "rm", "--force", name)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for docker(ctx, "container", "inspect", name) == nil {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("remove the container %s of an earlier run: %w", name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // loadContainer reads the container's record, or begins one.

@@ -43,16 +43,6 @@ func TestStartContainer(t *testing.T) {
 	s := up(startContainer)
 	first := admin(s)
 	execute(t, first, "CREATE TABLE kept AS SELECT 1 AS n")
-	execute(t, first, "CREATE ROLE someone LOGIN")
-	if _, err := pgx.Connect(t.Context(), s.URL("someone", "postgres")); err == nil {
-		t.Error("a role without a password was let in")
-	}
-	if err := s.Admit(t.Context(), "someone"); err != nil {
-		t.Fatal(err)
-	}
-	if got := scan[string](t, s.URL("someone", "postgres"), "SELECT current_user"); got != "someone" {
-		t.Errorf("connected as %s, want someone", got)
-	}
 	if got := scan[string](t, first, "SHOW max_connections"); got != "33" {
 		t.Errorf("max_connections is %s, want 33", got)
 	}

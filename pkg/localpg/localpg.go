@@ -24,7 +24,7 @@
 // Local binaries listen on a unix socket alone, in a directory that only the
 // user they run as (and root) can enter; any role connects without a password. As
 // root the postmaster runs as user postgres, else as nobody. A container
-// listens on a port of 127.0.0.1 and asks for a random password, see Admit.
+// listens on a port of 127.0.0.1 and its superuser has a random password.
 package localpg
 
 import (
@@ -79,7 +79,7 @@ var discard = slog.New(slog.DiscardHandler)
 // Server is a running Postgres.
 type Server struct {
 	host, port string // socket directory and its port number, or 127.0.0.1 and a TCP port
-	password   string // of all roles; empty on a socket
+	password   string // of Superuser; empty on a socket
 	source     string
 	proc       *child
 	kill       func() // ends the server as a crash would; proc ends by it
@@ -175,34 +175,15 @@ func choose(ctx context.Context, cfg Config, out *serverLog) (*Server, error) {
 // "docker postgres:18-alpine".
 func (s *Server) Source() string { return s.source }
 
-// Admit lets roles connect by URL. Call it once they exist: a container asks
-// them for a password, which is set here; a socket asks for none.
-func (s *Server) Admit(ctx context.Context, roles ...string) error {
-	if s.password == "" {
-		return nil
-	}
-	conn, err := pgx.Connect(ctx, s.URL(Superuser, "postgres"))
-	if err != nil {
-		return fmt.Errorf("localpg: admit roles: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
-	for _, role := range roles {
-		if _, err := conn.Exec(ctx, "ALTER ROLE "+pgx.Identifier{role}.Sanitize()+" PASSWORD '"+s.password+"'"); err != nil { // letters and digits
-			return fmt.Errorf("localpg: admit role %s: %w", role, err)
-		}
-	}
-	return nil
-}
-
-// URL is a connection string for user and database. Users other than Superuser
-// need Admit.
+// URL is a connection string for user and database. The password of a
+// container's superuser is in it; other roles have those they are given.
 func (s *Server) URL(user, database string) string {
 	return connURL(s.host, s.port, user, s.password, database)
 }
 
 func connURL(host, port, user, password, database string) string {
 	u := url.URL{Scheme: "postgres", User: url.User(user), Path: "/" + database}
-	if password != "" {
+	if user == Superuser && password != "" {
 		u.User = url.UserPassword(user, password)
 	}
 	q := url.Values{}

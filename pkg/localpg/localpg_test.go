@@ -208,13 +208,6 @@ func TestStart_Access(t *testing.T) {
 	if got := scan[string](t, url, "SELECT string_agg(c, '' ORDER BY c) FROM unnest(array['b', 'B', 'a', 'ä', 'z']) c"); got != "Babzä" {
 		t.Errorf("texts sort as %q, want code points", got)
 	}
-	execute(t, url, "CREATE ROLE someone LOGIN")
-	if err := s.Admit(t.Context(), "someone"); err != nil {
-		t.Error(err)
-	}
-	if got := scan[string](t, s.URL("someone", "postgres"), "SELECT current_user"); got != "someone" {
-		t.Errorf("connected as %s, want someone", got)
-	}
 	info, err := os.Stat(s.host)
 	if err != nil {
 		t.Fatal(err)

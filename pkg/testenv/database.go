@@ -181,8 +181,10 @@ func (p *postgres) prepare(ctx context.Context) (string, error) {
 	if err := db.Bootstrap(ctx, p.super.String(), template); err != nil {
 		return "", err
 	}
-	if err := p.setPasswords(ctx, conn.Conn()); err != nil {
-		return "", err
+	if p.password != "" {
+		if err := db.SetPasswords(ctx, p.super.String(), p.password); err != nil {
+			return "", err
+		}
 	}
 	if whole {
 		return template, nil
@@ -229,18 +231,6 @@ func dropOld(ctx context.Context, conn *pgx.Conn) error {
 		}
 		if err := execute(ctx, conn, "DROP DATABASE "+quote(name)+" WITH (FORCE)"); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-func (p *postgres) setPasswords(ctx context.Context, conn *pgx.Conn) error {
-	if p.password == "" {
-		return nil
-	}
-	for _, role := range []string{db.RoleOwner, db.RoleAPI, db.RoleWorker} {
-		if err := execute(ctx, conn, "ALTER ROLE "+quote(role)+" PASSWORD '"+p.password+"'"); err != nil {
-			return fmt.Errorf("set the password of %s: %w", role, err)
 		}
 	}
 	return nil
