@@ -7,6 +7,11 @@ require (
 	github.com/primezap/primezap/services/api v0.0.0
 	github.com/primezap/primezap/services/standalone v0.0.0
 	github.com/primezap/primezap/services/worker v0.0.0
+	github.com/prometheus/procfs v0.22.0
+)
+
+require (
+	golang.org/x/sys v0.49.0 // indirect
 )
 
 replace github.com/primezap/primezap => ../
