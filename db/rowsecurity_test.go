@@ -103,14 +103,11 @@ func catalogueFaults(t testing.TB, super *pgx.Conn) []string {
 		fault("%s: no tenant_id, so no row level security", name)
 	}
 	// TRUNCATE heeds no policy; a foreign key or a trigger tells of rows unseen.
-	for _, grant := range list(t, super, pgx.RowTo[string], `
+	return append(faults, list(t, super, pgx.RowTo[string], `
 		SELECT format('%s: %s to %s', c.relname, p, r) FROM pg_class c,
 		  unnest(ARRAY['TRUNCATE', 'REFERENCES', 'TRIGGER']) AS p, unnest($1::text[]) AS r
 		WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND has_table_privilege(r, c.oid, p)`,
-		[]string{db.RoleAPI, db.RoleWorker, roleDefiner}) {
-		faults = append(faults, grant)
-	}
-	return faults
+		[]string{db.RoleAPI, db.RoleWorker, roleDefiner})...)
 }
 
 // column is one that a probe may write.
