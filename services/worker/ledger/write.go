@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/internal/failpoint"
@@ -112,12 +113,19 @@ func plan(items []*item) []step {
 	return steps
 }
 
+// eventParams are sorted: two workers that hold the same events would otherwise
+// wait for each other's.
 func eventParams(items []*item) (p db.InsertEventsParams) {
+	var events []*bus.Event
 	for _, it := range items {
-		if it.entry == nil {
-			continue
+		if it.entry != nil {
+			events = append(events, &it.entry.Event)
 		}
-		e := &it.entry.Event
+	}
+	slices.SortFunc(events, func(a, b *bus.Event) int {
+		return cmp.Or(a.Day.Compare(b.Day), compareIDs(a.Tenant, b.Tenant), cmp.Compare(a.ID, b.ID))
+	})
+	for _, e := range events {
 		p.Days = append(p.Days, e.Day)
 		p.Tenants = append(p.Tenants, e.Tenant)
 		p.Ids = append(p.Ids, e.ID)
