@@ -21,15 +21,17 @@ func (l *Ledger) reconcile(ctx context.Context, items []*item) (left []*item, er
 	defer cancel()
 	q := l.store.Queries()
 
-	logged, err := presentLogs(ctx, q, items)
-	if err != nil {
-		return nil, err
-	}
 	entries, err := presentEntries(ctx, q, items)
 	if err != nil {
 		return nil, err
 	}
 	standing, err := standingRows(ctx, q, items)
+	if err != nil {
+		return nil, err
+	}
+	// Last: a try that the server is still at work on may commit meanwhile. An
+	// origin that was gone by our own doing then has its log rows here.
+	logged, err := presentLogs(ctx, q, items)
 	if err != nil {
 		return nil, err
 	}
