@@ -31,6 +31,10 @@ const (
 	Exhausted
 )
 
+// KeepExhausted is how long an exhausted row stays in the queue, to be retried by
+// hand or by a recovery.
+const KeepExhausted = 7 * 24 * time.Hour
+
 // Log is one attempt.
 type Log struct {
 	ID       uuid.UUID // the caller's, new for each attempt
@@ -106,6 +110,9 @@ type item struct {
 	result *Result
 	log    *Log
 	done   func(Verdict)
+
+	written  Verdict // what it is once it is written: Committed, or what it was reduced from
+	stripped bool
 }
 
 func (it *item) logs() []*Log {
@@ -140,6 +147,7 @@ func (it *item) finish(v Verdict) {
 
 // strip takes the endpoint's words out: what Postgres may have refused.
 func (it *item) strip() {
+	it.stripped = true
 	for _, log := range it.logs() {
 		o := &log.Outcome
 		o.ResponseBody, o.ResponseHeaders, o.RequestHeaders = "", nil, nil
@@ -155,6 +163,18 @@ func (it *item) strip() {
 	if it.result != nil && it.result.Next != nil {
 		it.result.Next.LastError = ""
 	}
+}
+
+// giveUp leaves of a result that its row is exhausted, without a log row. It is
+// poisoned all the same.
+func (it *item) giveUp() {
+	r := it.result
+	r.Next = &Next{State: Exhausted, Attempt: r.Attempt + 1, Delay: KeepExhausted, LastError: "refused by the database"}
+	if r.Log != nil {
+		r.Next.LastStatus = r.Log.Outcome.Status
+	}
+	r.Log = nil
+	it.written = Poisoned
 }
 
 // late turns the item into its logs, not counted: its origin is gone.

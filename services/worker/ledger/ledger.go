@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/store"
 )
 
@@ -51,8 +52,8 @@ func (l *Ledger) SubmitLog(log *Log, done func(Verdict)) { l.in <- &item{log: lo
 // written what it has.
 func (l *Ledger) Close() { close(l.quit) }
 
-// Run commits until Close, or until ctx ends: then what is not written is
-// abandoned, and every item is still decided.
+// Run commits until Close. Once ctx has ended, what is not written is abandoned
+// instead: every item is decided, and nobody waits in vain for room.
 func (l *Ledger) Run(ctx context.Context) {
 	for {
 		items, more := l.gather(ctx)
@@ -113,7 +114,7 @@ func (l *Ledger) settle(ctx context.Context, items []*item) {
 		switch {
 		case err == nil:
 			for _, it := range items {
-				it.finish(Committed)
+				it.finish(it.written)
 			}
 			return
 		case ctx.Err() != nil:
@@ -121,35 +122,59 @@ func (l *Ledger) settle(ctx context.Context, items []*item) {
 				it.finish(Abandoned)
 			}
 			return
-		case fault == noPartition:
-			if l.makePartitions(ctx, items) == nil {
-				continue
-			}
+		case fault == noPartition && fruitless == 0 && l.makePartitions(ctx, items):
+			fruitless++ // if that was not it, do not hurry
+			continue
 		case fault == badData && len(items) > 1:
 			half := len(items) / 2
 			l.settle(ctx, items[:half])
 			items = items[half:]
 			continue
 		case fault == badData:
-			l.settleRefused(ctx, items[0], err)
-			return
-		case fault == undone: // a deadlock's victim, or an item is superseded
-			pause = minPause
-		default:
+			if !l.reduce(items[0], err) {
+				return
+			}
+			fruitless = 0
+			continue
+		case fault != undone && fault != victim:
 			l.log.Warn("ledger: commit", "error", err, "items", len(items), "pause", pause)
 		}
 		// Committed or not, which is which stands in the database.
 		left, err := l.reconcile(ctx, items)
 		if err != nil {
+			left = items
+		}
+		switch {
+		case len(left) < len(items):
+			pause, fruitless = minPause, 0
+		case fault == undone:
+			fruitless++
+		default: // nothing has changed: Postgres is away
 			sleep(ctx, pause)
 			pause = min(2*pause, maxPause)
-			continue
-		}
-		if fruitless++; len(left) < len(items) {
-			fruitless = 0
 		}
 		items = left
 	}
+}
+
+// reduce takes out of an item what Postgres may have refused in it: at first the
+// endpoint's words; then all of a result but that its row is exhausted, for the
+// row would be claimed, attempted and refused for ever. False: nothing is left
+// to take, and the item is poisoned.
+func (l *Ledger) reduce(it *item, cause error) bool {
+	switch {
+	case !it.stripped:
+		l.log.Warn("ledger: refused for its data, written without the answer", "error", cause)
+		it.strip()
+		return true
+	case it.result != nil && it.written != Poisoned:
+		l.log.Error("ledger: result refused for its data, its delivery is given up", "delivery", it.result.Delivery, "error", cause)
+		it.giveUp()
+		return true
+	}
+	l.log.Error("ledger: refused for its data", "error", cause)
+	it.finish(Poisoned)
+	return false
 }
 
 func (l *Ledger) try(ctx context.Context, items []*item) error {
@@ -158,64 +183,33 @@ func (l *Ledger) try(ctx context.Context, items []*item) error {
 	return l.commit(ctx, items)
 }
 
-// settleRefused writes an item that Postgres refuses without the endpoint's
-// words, and poisons it if that is refused as well.
-func (l *Ledger) settleRefused(ctx context.Context, it *item, cause error) {
-	l.log.Warn("ledger: refused for its data, written without the answer", "error", cause)
-	it.strip()
-	pause := minPause
-	for {
-		err := l.try(ctx, []*item{it})
-		switch {
-		case err == nil:
-			it.finish(Committed)
-			return
-		case ctx.Err() != nil:
-			it.finish(Abandoned)
-			return
-		case faultOf(err) == badData:
-			l.log.Error("ledger: refused for its data", "error", err)
-			it.finish(Poisoned)
-			return
+// makePartitions makes those of the days that items write to. It reports whether
+// there is reason to try again at once.
+func (l *Ledger) makePartitions(ctx context.Context, items []*item) bool {
+	ctx, cancel := context.WithTimeout(ctx, tryFor)
+	defer cancel()
+	// A day at a time: there may be a year between two of them.
+	for day := range days(items) {
+		if _, err := l.store.Queries().EnsurePartitions(ctx, day, day); err != nil {
+			l.log.Warn("ledger: make partitions", "day", day.Format(time.DateOnly), "error", err)
+			return false
 		}
-		left, err := l.reconcile(ctx, []*item{it})
-		if err == nil && len(left) == 0 {
-			return
-		}
-		sleep(ctx, pause)
-		pause = min(2*pause, maxPause)
 	}
+	return true
 }
 
-func (l *Ledger) makePartitions(ctx context.Context, items []*item) error {
-	first, last := days(items)
-	if _, err := l.store.Queries().EnsurePartitions(ctx, first, last); err != nil {
-		l.log.Warn("ledger: make partitions", "error", err)
-		return err
-	}
-	return nil
-}
-
-// days are the first and last day that items write to.
-func days(items []*item) (first, last time.Time) {
-	widen := func(day time.Time) {
-		day = day.UTC().Truncate(24 * time.Hour)
-		if first.IsZero() || day.Before(first) {
-			first = day
-		}
-		if day.After(last) {
-			last = day
-		}
-	}
+// days are the days that items write to.
+func days(items []*item) map[time.Time]struct{} {
+	found := map[time.Time]struct{}{}
 	for _, it := range items {
 		if it.entry != nil {
-			widen(it.entry.Event.Day)
+			found[bus.Day(it.entry.Event.Day)] = struct{}{}
 		}
 		for _, log := range it.logs() {
-			widen(log.at())
+			found[bus.Day(log.at())] = struct{}{}
 		}
 	}
-	return first, last
+	return found
 }
 
 // fault is what an error of a commit permits.
@@ -223,6 +217,7 @@ type fault int
 
 const (
 	away        fault = iota // Postgres cannot be reached or will not work now; perhaps committed
+	victim                   // rolled back, a deadlock's; again
 	undone                   // rolled back; look what stands, then again
 	noPartition              // rolled back: a day has no partition yet
 	badData                  // rolled back: the same data is refused again
@@ -233,7 +228,9 @@ func faultOf(err error) fault {
 	switch {
 	case !ok:
 		return away
-	case store.Repeatable(err), pg.Code == "PZ001", pg.Code == "23505":
+	case store.Repeatable(err):
+		return victim
+	case pg.Code == "PZ001", pg.Code == "23505":
 		return undone
 	case pg.Code == "23514" && pg.ConstraintName == "":
 		// A check violation of no constraint: no partition takes the row.

@@ -12,13 +12,8 @@ import (
 	"github.com/primezap/primezap/services/worker/ledger"
 )
 
-const (
-	// KeepExhausted is how long an exhausted row stays in the queue, to be retried
-	// by hand or by a recovery.
-	KeepExhausted = 7 * 24 * time.Hour
-	// unreadablePause is how long a row waits whose body could not be read.
-	unreadablePause = time.Second
-)
+// unreadablePause is how long a row waits whose body could not be read.
+const unreadablePause = time.Second
 
 // Outcome returns the attempt's log row, nil if nothing was sent, and how the
 // delivery goes on, nil if it is done.
@@ -46,7 +41,7 @@ func Outcome(d *dispatch.Delivery, kind ledger.Kind, o attempt.Outcome) (*ledger
 	var more bool
 	next.Delay, more = d.Endpoint.Schedule.After(d.Attempt, o.RetryAfter, rand.Float64)
 	if !more || o.Class == attempt.ClassBodyLost {
-		next.State, next.Delay = ledger.Exhausted, KeepExhausted
+		next.State, next.Delay = ledger.Exhausted, ledger.KeepExhausted
 	}
 	return log, next
 }
