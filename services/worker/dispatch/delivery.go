@@ -31,8 +31,11 @@ type Delivery struct {
 	// Done is called once after an attempt, from the attempt's goroutine.
 	Done func(attempt.Outcome)
 
+	// The pool's, guarded by its lock:
 	place place
 	next  *Delivery // in its endpoint's line
+	began time.Time
+	young bool // counted by youth
 }
 
 // place is where a delivery is; the pool's lock guards it.

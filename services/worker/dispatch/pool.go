@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -19,6 +20,13 @@ const (
 	maxPerEndpoint   = 32 // attempts at one endpoint at once
 	firstPerEndpoint = 8  // until its first success
 	laneFloor        = 4  // rows a lane may hold here while fresh deliveries keep the endpoint busy
+
+	// youngPerCore bounds attempts that began less than youngFor ago, for each
+	// core: more of them at once only wait for one another, and cost a quarter
+	// more CPU each. An attempt that takes longer waits for its endpoint, and no
+	// longer counts.
+	youngPerCore = 16
+	youngFor     = 3 * time.Millisecond
 
 	// soon is how long a delivery may expect to wait in its endpoint's line, by
 	// the endpoint's recent pace. Beyond it the queue is the better place.
@@ -58,58 +66,65 @@ type Pool struct {
 	endpoints map[uuid.UUID]*state
 	running   int
 	fromLanes int // running or in line, that came from lanes
+	young     youth
+	ready     []*state // endpoints with a line and room, in turn
+	pumping   *time.Timer
+	armed     bool // pumping is going to fire
 	closed    bool
 	freed     chan struct{} // sent to without blocking: a wanted endpoint has room
 }
 
 // state is what the pool knows of an endpoint. The pool's lock guards it.
 type state struct {
-	cap        int
-	running    int
-	lane       int // running or in line, that came from its lane
-	line       int
-	head, tail *Delivery
-	lastBegan  time.Time
-	lastEnded  time.Time
-	took       time.Duration // an attempt, as a moving average
-	wanted     bool          // its lane has more than there was room for
-	breaker    *gobreaker.TwoStepCircuitBreaker[any]
+	cap       int
+	running   int
+	lane      int // running or in line, that came from its lane
+	line      line
+	ready     bool // in the pool's ready
+	lastBegan time.Time
+	lastEnded time.Time
+	took      time.Duration // an attempt, as a moving average
+	wanted    bool          // its lane has more than there was room for
+	breaker   *gobreaker.TwoStepCircuitBreaker[any]
 }
 
 // New returns a pool that makes at most attempts at once with client.
 func New(c client, attempts int) *Pool {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Pool{
+	p := &Pool{
 		client: c, max: attempts, lanes: max(1, attempts*3/4), ctx: ctx, cancel: cancel,
 		endpoints: map[uuid.UUID]*state{}, freed: make(chan struct{}, 1),
+		young: youth{max: youngPerCore * runtime.GOMAXPROCS(0)},
 	}
+	p.pumping = time.AfterFunc(time.Hour, p.pumpLater)
+	p.pumping.Stop()
+	return p
 }
 
 // Offer begins d's attempt, puts d into its endpoint's line, or refuses it.
 func (p *Pool) Offer(d *Delivery) Admission {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	s := p.state(d.Endpoint.ID)
 	switch {
 	case p.closed, p.running >= p.max, s.breaker.State() == gobreaker.StateOpen:
 		return Refused
-	case s.line == 0 && s.running < s.cap:
-		if !p.begin(s, d) {
+	case s.line.len == 0 && s.running < s.cap && p.young.room(now):
+		if !p.begin(s, d, now) {
 			return Refused
 		}
 		return Running
-	case !d.FromLane && !s.soon(time.Now()):
+	case !d.FromLane && s.line.len >= s.allowance(now):
 		return Refused
 	}
-	d.place = inLine
-	if s.tail == nil {
-		s.head = d
-	} else {
-		s.tail.next = d
-	}
-	s.tail = d
-	s.line++
+	s.line.push(d)
 	p.count(s, d, 1)
+	p.makeReady(s)
+	p.pump(now)
+	if d.place == running {
+		return Running
+	}
 	return InLine
 }
 
@@ -122,28 +137,9 @@ func (p *Pool) Withdraw(d *Delivery) bool {
 		return false
 	}
 	s := p.endpoints[d.Endpoint.ID]
-	for at, before := s.head, (*Delivery)(nil); at != nil; before, at = at, at.next {
-		if at != d {
-			continue
-		}
-		if before == nil {
-			s.head = d.next
-		} else {
-			before.next = d.next
-		}
-		if s.tail == d {
-			s.tail = before
-		}
-		break
-	}
-	p.leaveLine(s, d)
+	s.line.remove(d)
 	p.count(s, d, -1)
 	return true
-}
-
-func (p *Pool) leaveLine(s *state, d *Delivery) {
-	d.place, d.next = outside, nil
-	s.line--
 }
 
 // count keeps the numbers of deliveries that came from lanes.
@@ -155,18 +151,56 @@ func (p *Pool) count(s *state, d *Delivery, n int) {
 }
 
 // begin starts d's attempt, unless the breaker forbids it.
-func (p *Pool) begin(s *state, d *Delivery) bool {
+func (p *Pool) begin(s *state, d *Delivery, now time.Time) bool {
 	done, err := s.breaker.Allow()
 	if err != nil {
 		return false
 	}
 	d.place = running
 	s.running++
-	s.lastBegan = time.Now()
+	s.lastBegan = now
 	p.running++
+	p.young.add(d, now)
 	p.count(s, d, 1)
 	p.wg.Go(func() { p.attempt(s, d, done) })
 	return true
+}
+
+// makeReady gives s a turn if it has a line and room.
+func (p *Pool) makeReady(s *state) {
+	if !s.ready && s.line.len > 0 && s.running < s.cap {
+		s.ready = true
+		p.ready = append(p.ready, s)
+	}
+}
+
+// pump lets those in line begin, an endpoint at a time, as far as there is room.
+func (p *Pool) pump(now time.Time) {
+	for len(p.ready) > 0 && p.running < p.max && p.young.room(now) && !p.closed {
+		s := p.ready[0]
+		p.ready = p.ready[1:]
+		s.ready = false
+		if s.line.len == 0 || s.running >= s.cap {
+			continue
+		}
+		next := s.line.pop()
+		p.count(s, next, -1)
+		if !p.begin(s, next, now) {
+			p.giveBack(next)
+		}
+		p.makeReady(s)
+	}
+	if len(p.ready) > 0 && !p.armed && !p.closed {
+		p.armed = true
+		p.pumping.Reset(youngFor) // those that are young now no longer are
+	}
+}
+
+func (p *Pool) pumpLater() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.armed = false
+	p.pump(time.Now())
 }
 
 func (p *Pool) attempt(s *state, d *Delivery, done func(error)) {
@@ -191,11 +225,13 @@ func verdict(o attempt.Outcome) error {
 func (p *Pool) end(s *state, d *Delivery, o attempt.Outcome) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	now := time.Now()
 	d.place = outside
 	s.running--
 	p.running--
+	p.young.end(d)
 	p.count(s, d, -1)
-	s.lastEnded = time.Now()
+	s.lastEnded = now
 	if s.took == 0 {
 		s.took = o.Duration
 	} else {
@@ -207,18 +243,8 @@ func (p *Pool) end(s *state, d *Delivery, o attempt.Outcome) {
 	case o.Class == attempt.ClassTimeout:
 		s.cap = max(1, s.cap/2)
 	}
-	for s.head != nil && s.running < s.cap && p.running < p.max && !p.closed {
-		next := s.head
-		s.head = next.next
-		if s.head == nil {
-			s.tail = nil
-		}
-		p.leaveLine(s, next)
-		p.count(s, next, -1)
-		if !p.begin(s, next) {
-			p.giveBack(next)
-		}
-	}
+	p.makeReady(s)
+	p.pump(now)
 	if s.wanted && s.room() > 0 {
 		s.wanted = false
 		select {
@@ -234,12 +260,6 @@ func (p *Pool) giveBack(d *Delivery) {
 	p.wg.Go(func() {
 		d.Done(attempt.Outcome{Start: time.Now(), Class: ClassNotBegun})
 	})
-}
-
-// soon reports whether a delivery at the end of the line can expect to begin
-// soon.
-func (s *state) soon(now time.Time) bool {
-	return s.line < s.allowance(now)
 }
 
 // allowance is how long the line may be for its end to begin soon.
@@ -260,23 +280,22 @@ func (p *Pool) Stalled() (out []*Delivery) {
 	defer p.mu.Unlock()
 	now := time.Now()
 	for id, s := range p.endpoints {
-		if s.line == 0 {
-			if s.running == 0 && now.Sub(s.lastEnded) > forgetAfter {
-				delete(p.endpoints, id)
-			}
-			continue
+		switch {
+		case s.line.len == 0 && s.running == 0 && now.Sub(s.lastEnded) > forgetAfter:
+			delete(p.endpoints, id)
+		case s.line.len > 0 && now.Sub(s.lastEnded) > soon && now.Sub(s.lastBegan) > soon:
+			out = p.empty(s, out)
 		}
-		if now.Sub(s.lastEnded) <= soon || now.Sub(s.lastBegan) <= soon {
-			continue
-		}
-		for d := s.head; d != nil; {
-			next := d.next
-			p.leaveLine(s, d)
-			p.count(s, d, -1)
-			out = append(out, d)
-			d = next
-		}
-		s.head, s.tail = nil, nil
+	}
+	return out
+}
+
+// empty appends to out all that stands in s's line.
+func (p *Pool) empty(s *state, out []*Delivery) []*Delivery {
+	for s.line.len > 0 {
+		d := s.line.pop()
+		p.count(s, d, -1)
+		out = append(out, d)
 	}
 	return out
 }
@@ -307,11 +326,11 @@ func (s *state) room() int {
 	case gobreaker.StateOpen:
 		return 0
 	case gobreaker.StateHalfOpen:
-		return max(0, 1-s.running-s.line) // the probe
+		return max(0, 1-s.running-s.line.len) // the probe
 	case gobreaker.StateClosed:
 	}
 	allowed := min(maxLaneLine, s.allowance(time.Now())/2)
-	return max(0, s.cap+allowed-s.running-s.line, min(laneFloor, allowed)-s.lane)
+	return max(0, s.cap+allowed-s.running-s.line.len, min(laneFloor, allowed)-s.lane)
 }
 
 // Full lists the endpoints that could take nothing from their lanes.
@@ -354,15 +373,11 @@ func (p *Pool) Close(ctx context.Context) {
 	p.mu.Lock()
 	p.closed = true
 	for _, s := range p.endpoints {
-		for d := s.head; d != nil; {
-			next := d.next
-			p.leaveLine(s, d)
-			p.count(s, d, -1)
+		for _, d := range p.empty(s, nil) {
 			p.giveBack(d)
-			d = next
 		}
-		s.head, s.tail = nil, nil
 	}
+	p.pumping.Stop()
 	p.mu.Unlock()
 	stop := context.AfterFunc(ctx, p.cancel)
 	p.wg.Wait()

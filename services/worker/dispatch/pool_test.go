@@ -110,6 +110,13 @@ func (tg *target) count() int {
 	return len(tg.ended)
 }
 
+// newPool is one of 100 attempts, as many of them young as may be.
+func newPool(net *endpoints) *Pool {
+	p := New(net, 100)
+	p.young.max = 100
+	return p
+}
+
 func TestPool_Offer(t *testing.T) {
 	t.Parallel()
 	bubble := func(name string, test func(t *testing.T, net *endpoints, p *Pool)) {
@@ -117,7 +124,7 @@ func TestPool_Offer(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				net := &endpoints{takes: 10 * time.Millisecond, outcome: success}
-				p := New(net, 100)
+				p := newPool(net)
 				test(t, net, p)
 				p.Close(t.Context())
 			})
@@ -201,11 +208,43 @@ func TestPool_Offer(t *testing.T) {
 	})
 }
 
+func TestPool_Young(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		net := &endpoints{takes: time.Minute, outcome: success}
+		p := New(net, 100)
+		p.young.max = 10
+		admitted := [3]int{}
+		for range 20 {
+			admitted[p.Offer(newTarget(t).delivery(false))]++
+		}
+		if want := [3]int{Running: 10, InLine: 10}; admitted != want {
+			t.Errorf("admitted %v, want %v", admitted, want)
+		}
+		time.Sleep(youngFor)
+		if begun, _ := net.seen(); begun != 20 {
+			t.Errorf("%d begun once the first were young no longer, want 20", begun)
+		}
+		net.answer(time.Millisecond, success)
+		time.Sleep(2 * youngFor)
+		for range 30 {
+			p.Offer(newTarget(t).delivery(false))
+		}
+		time.Sleep(2*time.Millisecond + time.Microsecond)
+		if begun, _ := net.seen(); begun != 50 {
+			t.Errorf("%d begun; the end of a young one lets another begin at once, want 50", begun)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		p.Close(ctx)
+	})
+}
+
 func TestPool_Breaker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net := &endpoints{takes: time.Millisecond, outcome: failure}
-		p := New(net, 100)
+		p := newPool(net)
 		tg := newTarget(t)
 		for range breakerAttempts {
 			tg.offer(p, 1, false)
@@ -239,7 +278,7 @@ func TestPool_Withdraw(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net := &endpoints{takes: time.Second, outcome: success}
-		p := New(net, 100)
+		p := newPool(net)
 		tg := newTarget(t)
 		tg.offer(p, firstPerEndpoint-1, false)
 		running, first, middle, last := tg.delivery(false), tg.delivery(false), tg.delivery(false), tg.delivery(false)
@@ -267,7 +306,7 @@ func TestPool_Close(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		net := &endpoints{takes: 20 * time.Second, outcome: success}
-		p := New(net, 100)
+		p := newPool(net)
 		tg := newTarget(t)
 		tg.offer(p, firstPerEndpoint+3, false)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
