@@ -138,12 +138,14 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	stack, err := start(ctx, s, home)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stack, err := start(ctx, cancel, s, home)
 	if err != nil {
 		return err
 	}
 	report, err := measure(ctx, s, stack)
-	if err := errors.Join(err, stack.stop()); err != nil {
+	if err := errors.Join(err, stack.stop(ctx)); err != nil {
 		return err
 	}
 	report.Revision = revision(ctx, home.root)

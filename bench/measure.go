@@ -70,12 +70,9 @@ func (from reading) slice(to reading, named ...string) slice {
 
 // measure runs all slices.
 func measure(ctx context.Context, s settings, st *stack) (r *report, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(st.ctx, cancel)()
 	defer func() {
 		if err != nil {
-			err = st.because(err)
+			err = because(ctx, err)
 		}
 	}()
 	r = &report{At: time.Now().UTC().Truncate(time.Second), Settings: s, PeakRSS: map[string]uint64{}}

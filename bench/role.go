@@ -12,6 +12,7 @@ import (
 	"net/http/pprof"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -51,14 +52,14 @@ func serve[S, R any](start func(S, *http.ServeMux) (ready R, stop func() error, 
 		return errors.Join(fmt.Errorf("control port: %w", err), stop())
 	}
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
-	failed := make(chan error, 1) // sent once, by the server's goroutine
-	go func() { failed <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(listener) }) // ends by Close below
 	if err := json.NewEncoder(os.Stdout).Encode(hello[R]{listener.Addr().String(), ready}); err != nil {
 		return errors.Join(err, server.Close(), stop())
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // however it ends, it is the end
 	err = server.Close()
-	<-failed
+	serving.Wait()
 	return errors.Join(err, stop())
 }
 

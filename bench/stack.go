@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -85,18 +86,17 @@ type stack struct {
 	keyset    string
 	passwords string // of all roles and users
 
-	ctx    context.Context // ends with a process that ends unasked
-	cancel context.CancelCauseFunc
-	asked  chan struct{} // closed by stop
+	cancel context.CancelCauseFunc // called when a process ends unasked
+	asked  chan struct{}           // closed by stop
 }
 
-// start builds and starts everything.
-func start(ctx context.Context, s settings, h home) (_ *stack, err error) {
-	st := &stack{home: h, asked: make(chan struct{}), passwords: rand.Text()}
-	st.ctx, st.cancel = context.WithCancelCause(ctx)
+// start builds and starts everything. From then on a process that ends unasked
+// cancels ctx by cancel.
+func start(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) (_ *stack, err error) {
+	st := &stack{home: h, cancel: cancel, asked: make(chan struct{}), passwords: rand.Text()}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, st.stop())
+			err = errors.Join(err, st.stop(ctx))
 		}
 	}()
 	if st.meter, err = newMeter(); err != nil {
@@ -117,17 +117,20 @@ func start(ctx context.Context, s settings, h home) (_ *stack, err error) {
 		return nil, fmt.Errorf("open the directory: %w", err)
 	}
 	st.bin = filepath.Join(st.dir, "bin")
+	if err := st.build(ctx); err != nil { // the first one takes its time
+		return nil, err
+	}
+	starting, done := context.WithTimeout(ctx, startFor)
+	defer done()
 	for _, step := range []func(context.Context) error{
-		st.build, st.startPostgres, st.startNATS, st.migrate,
-		func(ctx context.Context) error { return st.startSink(ctx, s) },
-		st.startServices, st.createWebhooks,
-		func(ctx context.Context) error { return st.startClients(ctx, s) },
+		st.startPostgres, st.startNATS, st.migrate,
+		func(context.Context) error { return st.startSink(s) },
+		st.startServices,
+		func(context.Context) error { return st.createWebhooks(ctx) }, // their number is free
+		func(context.Context) error { return st.startClients(s) },
 	} {
-		stepCtx, cancel := context.WithTimeout(st.ctx, startFor)
-		err := step(stepCtx)
-		cancel()
-		if err != nil {
-			return nil, st.because(err)
+		if err := step(starting); err != nil {
+			return nil, because(ctx, err)
 		}
 	}
 	return st, nil
@@ -146,17 +149,16 @@ func onDisk(dir string) string {
 }
 
 // because prefers the reason for which everything was stopped to what came of it.
-func (st *stack) because(err error) error {
-	if cause := context.Cause(st.ctx); cause != nil {
+func because(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
-func (st *stack) build(context.Context) error {
+func (st *stack) build(ctx context.Context) error {
 	const module = "github.com/primezap/primezap/"
-	// Without a time limit: the first build compiles everything.
-	cmd := exec.CommandContext(st.ctx, "go", "build", "-o", st.bin+string(filepath.Separator),
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", st.bin+string(filepath.Separator),
 		module+"cmd/migrate", module+"services/api/cmd/api", module+"services/worker/cmd/worker")
 	cmd.Dir = st.home.root
 	if err := os.MkdirAll(st.bin, 0o755); err != nil {
@@ -239,7 +241,7 @@ func (st *stack) bus(user string) string {
 	return u.String()
 }
 
-func (st *stack) startSink(_ context.Context, s settings) error {
+func (st *stack) startSink(s settings) error {
 	ready, err := addRole[sinkReady](st, "sink", sinkSettings{Ports: s.Hosts, Slow: s.Slow})
 	st.sinkAddrs = ready.Addresses
 	return err
@@ -272,7 +274,7 @@ func (st *stack) startServices(ctx context.Context) error {
 	return errors.Join(awaitReady(ctx, addrs[0]), awaitReady(ctx, addrs[2]))
 }
 
-func (st *stack) startClients(_ context.Context, s settings) error {
+func (st *stack) startClients(s settings) error {
 	if _, err := addRole[nothing](st, "raw", nothing{}); err != nil {
 		return err
 	}
@@ -342,12 +344,14 @@ func (st *stack) add(p *process) {
 	}
 }
 
+var errByItself = errors.New("nobody asked it to")
+
 // ended stops everything when a process ends that nobody asked to.
 func (st *stack) ended(p *process) {
 	select {
 	case <-st.asked:
 	default:
-		st.cancel(fmt.Errorf("%s ended (see %s): %v", p.name, p.log.Name(), p.err))
+		st.cancel(fmt.Errorf("%s ended (see %s): %w", p.name, p.log.Name(), cmp.Or(p.err, errByItself)))
 	}
 }
 
@@ -358,15 +362,14 @@ func (st *stack) control(name string) string {
 }
 
 // stop ends everything, in the reverse order of the start, and removes what it kept.
-func (st *stack) stop() error {
+func (st *stack) stop(ctx context.Context) error {
 	close(st.asked)
-	st.cancel(nil)
 	var errs []error
 	for _, p := range slices.Backward(st.processes) {
 		errs = append(errs, p.stop())
 	}
 	if st.postgres != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopFor)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor)
 		defer cancel()
 		errs = append(errs, st.postgres.Stop(ctx))
 	}
