@@ -14,7 +14,8 @@ import (
 	"github.com/primezap/primezap/pkg/webhook"
 )
 
-// soon is what a test waits for something that takes milliseconds.
+// soon is what a test waits for something that takes milliseconds. It is shorter
+// than a lease: nothing here may depend on one running out.
 const soon = 30 * time.Second
 
 func TestDelivery_ReachesSubscribersOnce(t *testing.T) {

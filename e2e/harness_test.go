@@ -284,9 +284,12 @@ func (s *system) AwaitIdle(within time.Duration) {
 				return fmt.Errorf("%s: %d events to come, %d not acked", name, info.NumPending, info.NumAckPending)
 			}
 		}
-		rows, err := s.count("SELECT count(*) FROM webhook_queue WHERE state < 3")
-		if err == nil && rows > 0 {
-			err = fmt.Errorf("%d deliveries are in the queue", rows)
+		var queue *string // what is in it, for who has to find out why
+		err := s.database.QueryRow(s.t.Context(), `
+			SELECT string_agg(format('%s in state %s, attempt %s, due in %s', n, state, attempt, due - now()), '; ')
+			FROM (SELECT count(*) AS n, state, attempt, min(due_at) AS due FROM webhook_queue WHERE state < 3 GROUP BY 2, 3) AS q`).Scan(&queue)
+		if err == nil && queue != nil {
+			err = fmt.Errorf("deliveries in the queue: %s", *queue)
 		}
 		return err
 	})

@@ -36,7 +36,9 @@ func TestIsolation_HangingEndpoint(t *testing.T) {
 	}
 
 	close(release)
+	began = time.Now()
 	sick.AwaitEvents(t, events, 60*time.Second)
+	t.Logf("the sick endpoint got all %s after it recovered", time.Since(began).Round(time.Millisecond))
 	sys.AwaitIdle(soon)
 	for name, e := range map[string]*endpoint{"healthy": healthy, "sick": sick} {
 		got := e.Events()
