@@ -3,8 +3,6 @@ package intake
 import (
 	"context"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/primezap/primezap/pkg/bus"
 )
 
@@ -19,29 +17,14 @@ func (in *Intake) keepFloors(ctx context.Context) {
 }
 
 func (in *Intake) saveFloors(ctx context.Context) error {
-	// The stream first: a consumer that has nothing left has acked all that the
-	// stream held then, whatever class the last event was of.
-	stream, err := in.js.Stream(ctx, bus.StreamEvents)
+	stock, err := bus.TakeStock(ctx, in.js)
 	if err != nil {
 		return err
 	}
-	last, epoch := stream.CachedInfo().State.LastSeq, stream.CachedInfo().Created.UnixNano()
-	for _, name := range []string{bus.ConsumerLive, bus.ConsumerBulk} {
-		consumer, err := in.js.Consumer(ctx, bus.StreamEvents, name)
-		if err != nil {
-			return err
-		}
-		if err := in.floors.Save(ctx, name, bus.Floor{Epoch: epoch, Seq: floorOf(consumer.CachedInfo(), last)}); err != nil {
+	for name, floor := range stock.Floors {
+		if err := in.floors.Save(ctx, name, floor); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// floorOf is the sequence below which, and at which, nothing is left to do.
-func floorOf(info *jetstream.ConsumerInfo, last uint64) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return max(last, info.AckFloor.Stream)
-	}
-	return info.AckFloor.Stream
 }

@@ -75,12 +75,19 @@ func New(s *store.Store, js jetstream.JetStream, log *slog.Logger) (*Runner, err
 		CompletedJobRetentionPeriod: keepDone,
 		DiscardedJobRetentionPeriod: keepFailed,
 		SoftStopTimeout:             stopFor,
-		Logger:                      log,
+		Logger:                      slog.New(warnings{log.Handler()}),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	return &Runner{client: client, log: log}, nil
+}
+
+// warnings drops what River says at info level: counts, every few seconds.
+type warnings struct{ slog.Handler }
+
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
 }
 
 // every brings a job at its interval, and when a worker is elected to do so.
