@@ -185,12 +185,8 @@ func Apply(ctx context.Context, js jetstream.JetStream, o Options) error {
 			return fmt.Errorf("apply stream %s: %w", want.Name, err)
 		}
 	}
-	epoch, err := Epoch(ctx, js)
-	if err != nil {
-		return err
-	}
 	for _, want := range consumers(o) {
-		if err := applyConsumer(ctx, js, want, epoch, o.Floors[want.Durable]); err != nil {
+		if err := applyConsumer(ctx, js, want, o.Floors[want.Durable]); err != nil {
 			return err
 		}
 	}
@@ -204,26 +200,29 @@ func EnsureConsumer(ctx context.Context, js jetstream.JetStream, name string, o 
 	if err == nil || !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return consumer, err
 	}
-	epoch, err := Epoch(ctx, js)
-	if err != nil {
-		return nil, err
-	}
 	for _, want := range consumers(o) {
 		if want.Durable != name {
 			continue
 		}
-		if err := applyConsumer(ctx, js, want, epoch, o.Floors[name]); err != nil {
+		if err := applyConsumer(ctx, js, want, o.Floors[name]); err != nil {
 			return nil, err
 		}
 	}
 	return js.Consumer(ctx, StreamEvents, name)
 }
 
-func applyConsumer(ctx context.Context, js jetstream.JetStream, want jetstream.ConsumerConfig, epoch int64, floor Floor) error {
+func applyConsumer(ctx context.Context, js jetstream.JetStream, want jetstream.ConsumerConfig, floor Floor) error {
+	stream, err := js.Stream(ctx, StreamEvents)
+	if err != nil {
+		return fmt.Errorf("look at stream %s: %w", StreamEvents, err)
+	}
 	want.Metadata = map[string]string{versionMeta: strconv.Itoa(version)}
 	want.DeliverPolicy = jetstream.DeliverAllPolicy
-	if floor.Epoch == epoch && floor.Seq > 0 {
-		want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, floor.Seq+1
+	if info := stream.CachedInfo(); floor.Epoch == info.Created.UnixNano() && floor.Seq > 0 {
+		// A loss of power may take the last events. New ones get their numbers, so
+		// a start behind a floor beyond the end would skip these.
+		want.DeliverPolicy = jetstream.DeliverByStartSequencePolicy
+		want.OptStartSeq = min(floor.Seq, info.State.LastSeq) + 1
 	}
 	existing, err := js.Consumer(ctx, StreamEvents, want.Durable)
 	switch {
