@@ -65,6 +65,10 @@ func floorOf(info *jetstream.ConsumerInfo, last uint64) uint64 {
 	return info.AckFloor.Stream
 }
 
+// requestTimeout bounds a request that nats.go does not: the answer is lost when
+// the connection is.
+const requestTimeout = 5 * time.Second
+
 // FirstSince returns the sequence of the first event that was stored at t or
 // later, and whether there is one.
 func FirstSince(ctx context.Context, js jetstream.JetStream, t time.Time) (seq uint64, found bool, err error) {
@@ -76,6 +80,8 @@ func FirstSince(ctx context.Context, js jetstream.JetStream, t time.Time) (seq u
 	if err != nil {
 		return 0, false, fmt.Errorf("first event since %s: %w", t, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	answer, err := js.Conn().RequestWithContext(ctx, "$JS.API.DIRECT.GET."+StreamEvents, request)
 	if err != nil {
 		return 0, false, fmt.Errorf("first event since %s: %w", t, err)
