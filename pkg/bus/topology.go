@@ -141,7 +141,8 @@ func Users() []User {
 		{
 			Name: UserAPI,
 			Publish: []string{
-				"events.*.*.>",
+				"events." + string(Live) + ".*.>", // no consumer reads another class
+				"events." + string(Bulk) + ".*.>",
 				SubjectTest,
 				"$JS.API.STREAM.INFO." + StreamEvents,
 				"$JS.API.DIRECT.GET." + StreamEvents,
