@@ -174,10 +174,11 @@ func (c *Claimer) claim(ctx context.Context) (worked bool, err error) {
 }
 
 // split deals with the lanes of webhooks that are gone or inactive, and shares
-// the room among the others. A lane for which there is none is left as it is: it
-// keeps its place.
+// the room among the others, each as much: what one may have and does not need
+// is lost to the rest of this claim. A lane for which there is none is left as it
+// is: it keeps its place.
 func (c *Claimer) split(ctx context.Context, q *db.Queries, claimed []db.ClaimLanesRow, room int) (ids []uuid.UUID, limits []int32, dealt int, err error) {
-	var shut []uuid.UUID
+	var shut, open []uuid.UUID
 	for _, lane := range claimed {
 		switch {
 		case lane.Deleted:
@@ -188,19 +189,23 @@ func (c *Claimer) split(ctx context.Context, q *db.Queries, claimed []db.ClaimLa
 		case !lane.Active:
 			shut = append(shut, lane.WebhookID)
 		default:
-			limit := min(c.Pool.RoomAt(lane.WebhookID), room)
-			if limit == 0 {
-				continue
-			}
-			room -= limit
-			ids = append(ids, lane.WebhookID)
-			limits = append(limits, int32(limit)) //nolint:gosec // small
+			open = append(open, lane.WebhookID)
 		}
 	}
 	if len(shut) > 0 {
 		if err := q.ShutLanes(ctx, shut); err != nil {
 			return nil, nil, 0, fmt.Errorf("shut lanes: %w", err)
 		}
+	}
+	for i, id := range open {
+		share := max(1, room/(len(open)-i))
+		limit := min(c.Pool.RoomAt(id), share, room)
+		if limit == 0 {
+			continue
+		}
+		room -= limit
+		ids = append(ids, id)
+		limits = append(limits, int32(limit)) //nolint:gosec // small
 	}
 	return ids, limits, dealt + len(shut), nil
 }
