@@ -222,23 +222,26 @@ func TestLedger_SubmitResult(t *testing.T) {
 		t.Run(tc.name+" is logged, not counted, and changes nothing", func(t *testing.T) {
 			t.Parallel()
 			w := shared.of(t)
-			results := w.leased(newID(), 3)
-			done, retried, good := results[0], results[1], results[2] // in one commit
+			results := w.leased(newID(), 4)
+			done, retried := results[0], results[1]
 			retried.Next = &Next{State: Retrying, Attempt: 2}
 			var late []uuid.UUID
 			for _, result := range results[:2] {
 				tc.change(w, result)
 				late = append(late, result.Log.ID)
 			}
-			done.Done, retried.Done, good.Done = w.verdicts.of("done"), w.verdicts.of("retried"), w.verdicts.of("good")
+			done.Done, retried.Done = w.verdicts.of("done"), w.verdicts.of("retried")
+			results[2].Done, results[3].Done = w.verdicts.of("beside it"), w.verdicts.of("beside that")
 			rows := func() []string {
 				return ask[string](w, "SELECT q::text FROM webhook_queue q WHERE delivery_id IN ($1, $2) ORDER BY 1", done.Delivery, retried.Delivery)
 			}
 			before := rows()
-			w.ledger().settle(t.Context(), items(done, retried, good))
+			w.ledger().settle(t.Context(), items(done, results[2]))
+			w.ledger().settle(t.Context(), items(results[3], retried))
 			w.verdict("done", Superseded)
 			w.verdict("retried", Superseded)
-			w.verdict("good", Committed)
+			w.verdict("beside it", Committed)
+			w.verdict("beside that", Committed)
 			if after := rows(); !slices.Equal(before, after) {
 				t.Errorf("the rows are %v, were %v", after, before)
 			}
