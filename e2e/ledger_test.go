@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -141,6 +142,14 @@ func TestLedger_MissingPartition(t *testing.T) {
 	hook := tenant.Subscribe(good, "*")
 	tenant.SubscribeWith(bad, webhookInput{Events: []string{"*"}, Retry: &retryPolicy{DelaysSeconds: []int{1}}})
 
+	// A fleet that starts looks after its partitions: it must not do so later and
+	// mend what we break.
+	eventually(t, soon, func() error {
+		if sys.Count("SELECT count(*) FROM river_job WHERE kind = 'partitions' AND state = 'completed'") == 0 {
+			return errors.New("the job that makes partitions has not run")
+		}
+		return nil
+	})
 	before := tenant.PublishMany("deal.moved", 500)
 	good.AwaitEvents(t, 100, soon)
 	sys.Exec(testenv.Owner, "DROP TABLE webhook_logs_"+time.Now().UTC().Format("20060102"))
