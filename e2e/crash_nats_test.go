@@ -14,9 +14,9 @@ import (
 
 // TestAmnesia takes from NATS what it remembers of deliveries, under load: the
 // durable consumers are deleted, or the server is killed, with the acks of its
-// last moments. The ledger remembers: what has an entry is not sent again. One
-// worker even knows what it holds and sends everything once; with two, one may
-// get what the other holds.
+// last moments. The ledger remembers: what has an entry is not sent again. A
+// lone worker that lives on even knows what it holds, and sends everything once;
+// one of two may get what the other holds.
 func TestAmnesia(t *testing.T) {
 	t.Parallel()
 	for _, loss := range losses {
@@ -53,8 +53,26 @@ type loss struct {
 }
 
 var losses = []loss{
-	{"the durable consumers are deleted", deleteConsumers},
+	{"the durable consumers are deleted", func(w *world, _ *testenv.NATSProcess) { w.deleteConsumers() }},
 	{"nats-server is killed", func(_ *world, nats *testenv.NATSProcess) { nats.Restart() }},
+}
+
+// TestAmnesia_OfAll has the workers forget along with NATS. The consumers are
+// made again from the floors that Postgres keeps, which must not lie above what
+// the workers held.
+func TestAmnesia_OfAll(t *testing.T) {
+	t.Parallel()
+	all := loss{"", func(w *world, _ *testenv.NATSProcess) {
+		for _, p := range w.sys.Workers {
+			p.Kill()
+		}
+		w.deleteConsumers()
+		for _, p := range w.sys.Workers {
+			p.Start()
+		}
+	}}
+	w, faults := forgetUnderLoad(t, all, 2, fast)
+	w.report(faults)
 }
 
 // tired takes every event, some of them a little later.
@@ -80,10 +98,10 @@ func forgetUnderLoad(t *testing.T, loss loss, workers int, programs *variant, en
 	var done []map[address]int // before each loss
 	for i := range times {
 		w.AwaitArrivals(w.Arrived()+500, soon)
-		if i == times/2 {
-			w.awaitFloors()
-		}
 		done = append(done, w.done())
+		if i == times/2 {
+			w.awaitFloors() // just saved, while much is in flight
+		}
 		loss.make(w, nats)
 	}
 	w.AwaitArrivals(w.Arrived()+500, soon)
@@ -103,7 +121,7 @@ func forgetUnderLoad(t *testing.T, loss loss, workers int, programs *variant, en
 				}
 			}
 		}
-		if workers == 1 && arrived != 1 {
+		if workers == 1 && arrived != 1 { // it was not killed
 			faults = append(faults, fmt.Sprintf("sent again: %s arrived %d times", at, arrived))
 		}
 	}
@@ -150,7 +168,7 @@ func (w *world) awaitFloors() {
 }
 
 // deleteConsumers deletes the durable consumers, as soon as they are there.
-func deleteConsumers(w *world, _ *testenv.NATSProcess) {
+func (w *world) deleteConsumers() {
 	w.t.Helper()
 	for _, name := range []string{bus.ConsumerLive, bus.ConsumerBulk} {
 		eventually(w.t, soon, func() error { return w.sys.js.DeleteConsumer(w.t.Context(), bus.StreamEvents, name) })

@@ -74,7 +74,7 @@ func TestOwnership(t *testing.T) {
 	}
 	close(trials)
 	runners.Wait()
-	t.Logf("%d crashes survived; %d requests arrived whose results were lost with a worker", ran.Load(), again.Load())
+	t.Logf("%d systems survived; %d requests came twice", ran.Load(), again.Load())
 }
 
 // TestOwnership_NoticesEarlyAcks is the test of that test: workers that ack an

@@ -65,7 +65,7 @@ func TestStorm(t *testing.T) {
 	if n := w.Deliveries(); n < deliveries {
 		t.Errorf("%d deliveries, want %d at least", n, deliveries)
 	}
-	t.Logf("seed %d: %d deliveries in %d requests; %d came of which nobody could take the result down", seed, w.Deliveries(), w.Arrived(), again)
+	t.Logf("seed %d: %d deliveries in %d requests; %d came twice", seed, w.Deliveries(), w.Arrived(), again)
 }
 
 // blow is one thing that happens to the system.
@@ -81,7 +81,11 @@ func (b blow) String() string {
 	if b.hard {
 		how = "killed"
 	}
-	return fmt.Sprintf("%s %d is %s, for %s", b.target, b.which+1, how, b.away)
+	who := b.target
+	if who == "worker" {
+		who = fmt.Sprintf("worker %d", b.which+1)
+	}
+	return fmt.Sprintf("%s is %s, for %s", who, how, b.away)
 }
 
 // pause is how long what was hit is away: a part of the story, not a wait for

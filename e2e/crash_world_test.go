@@ -317,8 +317,7 @@ type restRow struct {
 // every delivery has one id, and its attempts that count are numbered without
 // gap or fork; it ended with a success or exhausted; nothing else is left; the
 // statistics say what the logs say. It returns what is wrong, and how many
-// requests arrived of which nobody took the result down: the ones that came, or
-// may come, twice.
+// requests came twice: more than the attempts that count.
 func (w *world) Faults() (faults []string, again int) {
 	w.t.Helper()
 	stories := w.stories(&faults)
