@@ -131,6 +131,7 @@ func after(wait time.Duration, then answer) answer {
 // the first of them subscribed to everything.
 func newWorld(t *testing.T, seed uint64, s setup, tempers ...temper) *world {
 	t.Helper()
+	t.Logf("seed %d; -seed %[1]d repeats it", seed)
 	w := &world{
 		t: t, seed: seed, rand: rand.New(rand.NewPCG(seed, 0)), sys: start(t, s), receiver: newReceiver(t),
 		accepted: make(map[string]sample),
@@ -501,12 +502,12 @@ func (w *world) ledgerFaults() (faults []string) {
 	return faults
 }
 
-// report fails the test with faults, and with how to have them again.
+// report fails the test with faults, if there are any.
 func (w *world) report(faults []string) {
 	w.t.Helper()
 	if len(faults) == 0 {
 		return
 	}
 	const shown = 20
-	w.t.Errorf("seed %d (-seed %[1]d repeats it): %d faults:\n%s", w.seed, len(faults), strings.Join(faults[:min(shown, len(faults))], "\n"))
+	w.t.Errorf("%d faults:\n%s", len(faults), strings.Join(faults[:min(shown, len(faults))], "\n"))
 }
