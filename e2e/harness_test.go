@@ -229,7 +229,7 @@ func (s *system) Tenant() *client {
 	if err != nil {
 		s.t.Fatalf("store an API key: %v", err)
 	}
-	defer conn.Close(context.WithoutCancel(s.t.Context())) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(s.t.Context()))
 	err = db.New(conn).InsertAPIKey(s.t.Context(), db.InsertAPIKeyParams{
 		ID: uuid.Must(uuid.NewV7()), TenantID: c.tenant, Name: "test", Hint: c.key[len(c.key)-4:], Hash: hash[:], Scopes: scopes,
 	})
@@ -246,7 +246,7 @@ func (s *system) Exec(role testenv.Role, statement string, args ...any) {
 	if err != nil {
 		s.t.Fatalf("connect as %s: %v", role, err)
 	}
-	defer conn.Close(context.WithoutCancel(s.t.Context())) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(s.t.Context()))
 	if _, err := conn.Exec(s.t.Context(), statement, args...); err != nil {
 		s.t.Fatalf("%s: %v", statement, err)
 	}

@@ -150,10 +150,10 @@ func TestLedger_MissingPartition(t *testing.T) {
 		}
 		return nil
 	})
-	before := tenant.PublishMany("deal.moved", 500)
-	good.AwaitEvents(t, 100, soon)
+	before := tenant.PublishMany("deal.moved", 200)
+	good.AwaitEvents(t, 50, soon)
 	sys.Exec(testenv.Owner, "DROP TABLE webhook_logs_"+time.Now().UTC().Format("20060102"))
-	after := tenant.PublishMany("deal.created", 500)
+	after := tenant.PublishMany("deal.created", 200)
 	sys.AwaitIdle(soon)
 
 	want := make(map[string]int)
