@@ -22,7 +22,7 @@ import (
 	"github.com/primezap/primezap/pkg/vault"
 )
 
-// Run serves until ctx ends, then finishes the requests it has, for 10 s at most.
+// Run serves until ctx ends, then finishes the requests it has, for 5 s at most.
 func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	err := run(ctx, cfg, log)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {

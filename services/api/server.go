@@ -39,7 +39,7 @@ const (
 	writeTimeout   = 50 * time.Second
 	idleTimeout    = 2 * time.Minute
 
-	shutdownTimeout = 10 * time.Second
+	shutdownTimeout = 5 * time.Second // standalone ends within 10 s, Postgres last
 
 	databaseAway = 2 * time.Second // until a client should come again
 )
@@ -138,7 +138,7 @@ func (s *Server) Ready(ctx context.Context) error {
 func (s *Server) checkTopology(ctx context.Context) error { return bus.Check(ctx, s.js) }
 
 // Serve answers requests on listener until ctx ends, then finishes those it has,
-// for 10 s at most. It closes listener.
+// for 5 s at most. It closes listener.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           s,

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/primezap/primezap/pkg/auth"
@@ -14,7 +16,7 @@ import (
 // that nobody set up.
 type Config struct {
 	DataDir     string `env:"DATA_DIR" envDefault:".primezap" help:"where streams, database and generated keys are kept"`
-	DatabaseURL string `env:"DATABASE_URL" secret:"true" help:"Postgres as a role that may make roles and databases; unset: a private Postgres in DATA_DIR"`
+	DatabaseURL string `env:"DATABASE_URL" secret:"true" help:"Postgres as a superuser; its database (primezap, if it names none or postgres) gets the schema, the services' roles new passwords; unset: a private Postgres in DATA_DIR"`
 	NATSURL     string `env:"NATS_URL" secret:"true" help:"NATS with JetStream as a user that may do everything; unset: a private nats-server in DATA_DIR"`
 	VaultKeyset string `env:"VAULT_KEYSET" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest; unset: generated once and kept in DATA_DIR"`
 	APIKey      string `env:"API_KEY" secret:"true" help:"fixed API key (pz_...) with every scope for the development tenant; unset: generated once and kept in DATA_DIR"`
@@ -27,11 +29,20 @@ type Config struct {
 	Worker worker.Config
 }
 
-// Validate reports settings that contradict one another.
+// maxKeyLen is the longest API key that requests may carry.
+const maxKeyLen = 256
+
+// Validate reports settings that cannot be meant. None of its errors shows a
+// secret.
 func (c *Config) Validate() error {
 	var errs []error
-	if c.APIKey != "" && !strings.HasPrefix(c.APIKey, auth.KeyPrefix) {
-		errs = append(errs, errors.New("API_KEY must begin with "+auth.KeyPrefix))
+	unfit := func(r rune) bool { return r <= ' ' || r > '~' } // for a header
+	if key, ok := strings.CutPrefix(c.APIKey, auth.KeyPrefix); c.APIKey != "" &&
+		(!ok || key == "" || len(c.APIKey) > maxKeyLen || strings.ContainsFunc(key, unfit)) {
+		errs = append(errs, fmt.Errorf("API_KEY must be %s and more, at most %d visible ASCII characters in all", auth.KeyPrefix, maxKeyLen))
+	}
+	if u, err := url.Parse(c.DatabaseURL); c.DatabaseURL != "" && (err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql") {
+		errs = append(errs, errors.New("DATABASE_URL must be a URL, postgres://user:password@host:port/database"))
 	}
 	if c.EventsBytes < 16<<20 {
 		errs = append(errs, errors.New("EVENTS_MAX_BYTES must be at least 16777216"))
@@ -39,11 +50,12 @@ func (c *Config) Validate() error {
 	return errors.Join(append(errs, c.API.Validate(), c.Worker.Validate())...)
 }
 
-// Defaults are for development: plain http endpoints on this machine.
+// Defaults are for development: plain http endpoints on this machine, and an end
+// that comes within the time of a supervisor's patience.
 func (*Config) Defaults() map[string]string {
 	return map[string]string{
 		"WEBHOOK_ALLOW_HTTP":  "true",
 		"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128",
-		"WORKER_GRACE":        "4s",
+		"WORKER_GRACE":        "3s",
 	}
 }

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
+	"github.com/gofrs/flock"
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/auth"
@@ -22,8 +26,29 @@ type keys struct {
 	DatabasePassword string          `json:"databasePassword"`
 }
 
-// loadKeys reads the file, or writes it first. It is never half-written: losing
-// the keyset would lose every secret.
+var errDirInUse = errors.New("in use by another process")
+
+// lockDir makes the directory and keeps other processes out of it until unlock:
+// two would generate keys at once, and one's would be lost.
+func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("DATA_DIR: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, "lock"))
+	// A child that an earlier process was just starting when it was killed holds
+	// a copy for moments.
+	patience, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, err := lock.TryLockContext(patience, 20*time.Millisecond); err != nil {
+		if patience.Err() != nil && ctx.Err() == nil {
+			err = errDirInUse
+		}
+		return nil, fmt.Errorf("DATA_DIR %s: %w", dir, err)
+	}
+	return func() { _ = lock.Close() }, nil // the end of the process frees it too
+}
+
+// loadKeys reads the file, or makes it first. The caller has locked dir.
 func loadKeys(dir string) (keys, error) {
 	path := filepath.Join(dir, "keys.json")
 	var k keys
@@ -33,6 +58,9 @@ func loadKeys(dir string) (keys, error) {
 		if err := json.Unmarshal(content, &k); err != nil {
 			return keys{}, fmt.Errorf("%s: %w", path, err)
 		}
+		if k.Tenant == uuid.Nil || k.APIKey == "" || len(k.VaultKeyset) == 0 || k.DatabasePassword == "" {
+			return keys{}, fmt.Errorf("%s: a key is missing", path) // never made again: what it sealed would be lost
+		}
 		return k, nil
 	case !errors.Is(err, fs.ErrNotExist):
 		return keys{}, fmt.Errorf("read keys: %w", err)
@@ -41,26 +69,37 @@ func loadKeys(dir string) (keys, error) {
 	if err != nil {
 		return keys{}, fmt.Errorf("make keyset: %w", err)
 	}
-	k = keys{Tenant: uuid.New(), APIKey: auth.NewKey(), VaultKeyset: keyset, DatabasePassword: uuid.NewString()}
-	if content, err = json.MarshalIndent(k, "", "  "); err != nil {
+	k = keys{Tenant: uuid.New(), APIKey: auth.NewKey(), VaultKeyset: keyset, DatabasePassword: rand.Text()}
+	if content, err = json.MarshalIndent(k, "", "  "); err == nil {
+		err = writeWhole(path, content)
+	}
+	if err != nil {
 		return keys{}, fmt.Errorf("write keys: %w", err)
 	}
-	return k, writeWhole(path, content)
+	return k, nil
 }
 
-// writeWhole puts the file in its place only once it is on disk.
+// writeWhole puts a file of secrets in its place once it is on disk: it is never
+// half-written, as losing the keyset would lose every secret.
 func writeWhole(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".keys")
+	part := path + ".part" // one that is there was left by a killed process
+	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	file, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return fmt.Errorf("write keys: %w", err)
+		return err
 	}
 	_, err = file.Write(content)
-	err = errors.Join(err, file.Sync(), file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
 	}
+	if err := os.Rename(part, path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {
-		return errors.Join(fmt.Errorf("write keys: %w", err), os.Remove(file.Name()))
+		return err
 	}
-	return nil
+	return errors.Join(dir.Sync(), dir.Close()) // the name too
 }

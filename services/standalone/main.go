@@ -9,11 +9,14 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/telemetry"
 )
 
 func main() {
+	uuid.EnableRandPool() // ids are no secrets; here, as nothing else runs yet
 	var cfg Config
 	config.ParseOrExit(&cfg)
 	log := telemetry.NewLogger(os.Stderr, cfg.Log)

@@ -7,33 +7,28 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
-	"os"
-	"path/filepath"
-	"sync"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/primezap/primezap/db"
-	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
-	"github.com/primezap/primezap/pkg/localnats"
-	"github.com/primezap/primezap/pkg/localpg"
-	queries "github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/api"
 	"github.com/primezap/primezap/services/worker"
 )
 
+// A supervisor waits ten seconds for an end. Nothing is lost with what has not
+// ended by then: its next start recovers.
 const (
-	databaseName = "primezap"
-	startFor     = 60 * time.Second // Postgres may have to recover first
-	stopFor      = 2 * time.Second  // then Postgres recovers at its next start
+	servicesStopFor = 7 * time.Second
+	serversStopFor  = 8500 * time.Millisecond // also counted from the first moment
 )
+
+var errEnded = errors.New("ended by itself")
 
 // ready is the line printed when everything answers.
 type ready struct {
@@ -43,12 +38,16 @@ type ready struct {
 	Tenant uuid.UUID `json:"tenantId"`
 }
 
-// Run runs everything until ctx ends. When everything answers it writes one line
-// of JSON to out.
-func Run(ctx context.Context, cfg Config, log *slog.Logger, out io.Writer) (err error) {
-	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-		return fmt.Errorf("DATA_DIR: %w", err)
+// Run runs everything until asked ends or a part fails. When everything answers
+// it writes one line of JSON to out. To be asked to end is no error, however
+// early.
+func Run(asked context.Context, cfg Config, log *slog.Logger, out io.Writer) (err error) {
+	began := time.Now()
+	unlock, err := lockDir(asked, cfg.DataDir)
+	if err != nil {
+		return unless(asked, err)
 	}
+	defer unlock()
 	k, err := loadKeys(cfg.DataDir)
 	if err != nil {
 		return err
@@ -59,151 +58,40 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger, out io.Writer) (err 
 	if cfg.VaultKeyset != "" {
 		k.VaultKeyset = json.RawMessage(cfg.VaultKeyset)
 	}
-	servers, err := startServers(ctx, cfg, k, log)
+
+	ctx, end := context.WithCancel(asked) // ends also when a part has failed
+	stopping, stopped := after(ctx, serversStopFor)
+	defer stopped()
+	s, err := startServers(ctx, cfg, k, log)
+	defer func() {
+		end()
+		err = errors.Join(err, s.stop(stopping))
+	}()
 	if err != nil {
-		return err
+		return unless(asked, err)
 	}
-	defer func() { err = errors.Join(err, servers.stop()) }()
-	if err := prepare(ctx, cfg, k, servers); err != nil {
-		return err
+	if k.Tenant, err = s.prepare(ctx, cfg, k); err != nil {
+		return unless(asked, err)
 	}
-	return runServices(ctx, cfg, k, servers, log, out)
-}
-
-// servers are Postgres and NATS, ours or given.
-type servers struct {
-	postgres *localpg.Server   // nil: given
-	nats     *localnats.Server // nil: given
-
-	admin    string                   // URL of a role that may make others
-	database func(role string) string // URL of a role
-	bus      func(user string) (string, []nats.Option)
-}
-
-func startServers(ctx context.Context, cfg Config, k keys, log *slog.Logger) (*servers, error) {
-	ctx, cancel := context.WithTimeout(ctx, startFor)
-	defer cancel()
-	s := &servers{}
-	var wg sync.WaitGroup
-	var natsErr, postgresErr error
-	wg.Go(func() { natsErr = s.startNATS(cfg, log) })
-	wg.Go(func() { postgresErr = s.startPostgres(ctx, cfg, k, log) })
-	wg.Wait()
-	if err := errors.Join(natsErr, postgresErr); err != nil {
-		return nil, errors.Join(err, s.stop())
-	}
-	return s, nil
-}
-
-func (s *servers) startNATS(cfg Config, log *slog.Logger) (err error) {
-	if cfg.NATSURL != "" {
-		s.bus = func(string) (string, []nats.Option) { return cfg.NATSURL, nil }
-		return nil
-	}
-	var users []localnats.User
-	for _, u := range bus.Users() {
-		users = append(users, localnats.User{Name: u.Name, Publish: u.Publish, Subscribe: u.Subscribe, Responses: u.Responses})
-	}
-	s.nats, err = localnats.Start(localnats.Config{
-		Dir: filepath.Join(cfg.DataDir, "nats"), Users: users, SyncAlways: cfg.SyncAlways, Log: log,
-	})
-	if err != nil {
-		return err
-	}
-	s.bus = func(user string) (string, []nats.Option) {
-		return s.nats.URL(user), []nats.Option{s.nats.InProcess(user)}
-	}
-	return nil
-}
-
-func (s *servers) startPostgres(ctx context.Context, cfg Config, k keys, log *slog.Logger) (err error) {
-	base := cfg.DatabaseURL
-	if base == "" {
-		s.postgres, err = localpg.Start(ctx, localpg.Config{Dir: filepath.Join(cfg.DataDir, "postgres"), Durable: true, Log: log})
-		if err != nil {
-			return err
+	return runServices(ctx, cfg, k, s, log, func(address string) error {
+		line := ready{Ready: true, URL: urlOf(address), APIKey: k.APIKey, Tenant: k.Tenant}
+		if err := json.NewEncoder(out).Encode(line); err != nil {
+			return fmt.Errorf("print the ready line: %w", err)
 		}
-		base = s.postgres.URL(localpg.Superuser, "postgres")
-	}
-	parsed, err := url.Parse(base)
-	if err != nil {
-		return errors.New("DATABASE_URL is not a URL") // its text holds a password
-	}
-	s.admin = base
-	s.database = func(role string) string {
-		u := *parsed
-		u.User, u.Path = url.UserPassword(role, k.DatabasePassword), "/"+databaseName
-		return u.String()
-	}
-	return nil
-}
-
-func (s *servers) stop() error {
-	var err error
-	if s.nats != nil {
-		err = s.nats.Stop()
-	}
-	if s.postgres != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), stopFor)
-		defer cancel()
-		err = errors.Join(err, s.postgres.Stop(ctx))
-	}
-	return err
-}
-
-// prepare does what cmd/migrate does, and stores the development key.
-func prepare(ctx context.Context, cfg Config, k keys, s *servers) error {
-	if err := db.Bootstrap(ctx, s.admin, databaseName); err != nil {
-		return err
-	}
-	if err := db.SetPasswords(ctx, s.admin, k.DatabasePassword); err != nil {
-		return err
-	}
-	if err := db.Migrate(ctx, s.database(db.RoleOwner)); err != nil {
-		return err
-	}
-	if err := storeKey(ctx, k, s.database(db.RoleOwner)); err != nil {
-		return err
-	}
-	address, options := s.bus(bus.UserAdmin)
-	nc, err := bus.Connect(address, bus.UserAdmin, slog.New(slog.DiscardHandler), options...)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return fmt.Errorf("JetStream: %w", err)
-	}
-	return bus.Apply(ctx, js, bus.Options{Replicas: 1, MaxBytes: cfg.EventsBytes, AckWait: cfg.Worker.AckWait})
-}
-
-func storeKey(ctx context.Context, k keys, owner string) error {
-	conn, err := pgx.Connect(ctx, owner)
-	if err != nil {
-		return fmt.Errorf("store API key: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // nothing is lost with it
-	hash := auth.HashKey(k.APIKey)
-	err = queries.New(conn).InsertAPIKey(ctx, queries.InsertAPIKeyParams{
-		ID: uuid.Must(uuid.NewV7()), TenantID: k.Tenant, Name: "development", Hint: k.APIKey[len(k.APIKey)-4:],
-		Hash: hash[:], Scopes: auth.Scopes(),
+		log.Info("standalone ready", "url", line.URL, "took", time.Since(began).Round(time.Millisecond).String())
+		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("store API key: %w", err)
-	}
-	return nil
 }
 
-// runServices runs api and worker until ctx ends or one of them fails.
-func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.Logger, out io.Writer) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+// runServices runs api and worker until ctx ends or one of them fails. Once both
+// answer it calls ready with the api's host and port.
+func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.Logger, ready func(address string) error) error {
 	registry := telemetry.NewRegistry()
 	admin, err := telemetry.ListenAdmin(ctx, telemetry.AdminConfig{Addr: cfg.API.AdminAddr, Metrics: registry, Log: log})
 	if err != nil {
 		return err
 	}
+	log.Info("admin ready", "address", admin.Addr().String())
 
 	apiReady, workerReady := make(chan string, 1), make(chan struct{}, 1)
 	cfg.API.Log, cfg.Worker.Log = cfg.Log, cfg.Log
@@ -215,41 +103,76 @@ func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.
 	cfg.API.Ready = func(address string) { apiReady <- address }
 	cfg.Worker.Ready = func() { workerReady <- struct{}{} }
 
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var errs []error
-	run := func(name string, service func() error) {
-		wg.Go(func() {
-			err := service()
-			if err == nil && ctx.Err() == nil {
-				err = errors.New("ended by itself")
+	group, ctx := errgroup.WithContext(ctx)
+	run := func(name string, part func() error) {
+		group.Go(func() error {
+			err := part()
+			switch {
+			case ctx.Err() == nil && err == nil:
+				err = errEnded
+			case ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)):
+				return nil // as asked, perhaps before it had begun
 			}
-			if err != nil {
-				err = fmt.Errorf("%s: %w", name, err)
-				cancel(err)
-				mu.Lock()
-				errs = append(errs, err)
-				mu.Unlock()
-			}
+			return fmt.Errorf("%s: %w", name, err)
 		})
 	}
 	run("admin", func() error { return admin.Run(ctx) })
+	run("postgres", func() error { return s.watch(ctx) })
 	run("api", func() error { return api.Run(ctx, cfg.API, log) })
 	run("worker", func() error { return worker.Run(ctx, cfg.Worker, log) })
+	group.Go(func() error {
+		var address string
+		for range 2 {
+			select {
+			case address = <-apiReady:
+			case <-workerReady:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		return ready(address)
+	})
 
-	var address string
-	for waiting := 2; waiting > 0 && ctx.Err() == nil; waiting-- {
-		select {
-		case address = <-apiReady:
-		case <-workerReady:
-		case <-ctx.Done():
-		}
+	stopping, stopped := after(ctx, servicesStopFor)
+	defer stopped()
+	ended := make(chan error, 1) // sent once, received at most once below
+	go func() { ended <- group.Wait() }()
+	select {
+	case err := <-ended:
+		return err
+	case <-stopping.Done():
+		log.Warn("services have not stopped in time; what they leave behind goes on at the next start")
+		return nil
 	}
-	if ctx.Err() == nil {
-		if err := json.NewEncoder(out).Encode(ready{true, "http://" + address, k.APIKey, k.Tenant}); err != nil {
-			cancel(fmt.Errorf("print the ready line: %w", err))
-		}
+}
+
+// after returns a context that ends the time d after ctx has.
+func after(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(d, cancel)
+		context.AfterFunc(later, func() { timer.Stop() })
+	})
+	return later, func() { stop(); cancel() }
+}
+
+// unless drops the error of a start that was given up because asked ended.
+func unless(asked context.Context, err error) error {
+	if asked.Err() != nil {
+		return nil //nolint:nilerr // dropping it is the purpose
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return err
+}
+
+// urlOf is the URL of a listener. One on all addresses is reached on this
+// machine by a loopback address.
+func urlOf(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "http://" + address
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
 }
