@@ -198,32 +198,29 @@ func (in *Intake) loop(ctx context.Context) {
 // collect waits for room and a first message, then takes what else is there.
 // Empty: ctx has ended.
 func (in *Intake) collect(ctx context.Context) (batch []jetstream.Msg) {
-	bulk := in.bulk
-	for {
+	for len(batch) == 0 {
+		live, bulk := in.live, in.bulk
 		full, bulkFull := in.full()
-		if bulkFull {
+		if full {
+			live = nil
+		}
+		if full || bulkFull {
 			bulk = nil
 		}
-		if !full {
-			break
-		}
 		select {
-		case <-in.room:
-			bulk = in.bulk
+		case msg := <-live:
+			batch = append(batch, msg)
+		case msg := <-bulk:
+			batch = append(batch, msg)
+		case <-in.room: // look again
+			continue
 		case <-ctx.Done():
 			return nil
 		}
+		batch = take(batch, live, liveShare)
+		batch = take(batch, bulk, maxBatch)
 	}
-	select {
-	case msg := <-in.live:
-		batch = append(batch, msg)
-	case msg := <-bulk:
-		batch = append(batch, msg)
-	case <-ctx.Done():
-		return nil
-	}
-	batch = take(batch, in.live, liveShare)
-	return take(batch, bulk, maxBatch)
+	return batch
 }
 
 // take appends what can be had at once.
