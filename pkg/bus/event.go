@@ -29,7 +29,7 @@ const (
 	headerID          = "Primezap-Event-Id"
 	headerDay         = "Primezap-Day"
 	headerContact     = "Primezap-Contact"
-	headerTraceparent = "Traceparent"
+	headerTraceparent = "Primezap-Trace"  // not traceparent: the server parses that one, for traces of its own
 	headerReason      = "Primezap-Reason" // in POISON
 )
 

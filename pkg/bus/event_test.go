@@ -25,7 +25,7 @@ func TestParse(t *testing.T) {
 	const subject = "events.live.0198c0de-0000-7000-8000-00000000000a.deal.moved"
 	// As they are on the wire: a header's case counts.
 	header := nats.Header{
-		"Primezap-Event-Id": {"e1"}, "Primezap-Day": {"2025-10-20"}, "Primezap-Contact": {"c1"}, "Traceparent": {"00-ab-cd-01"},
+		"Primezap-Event-Id": {"e1"}, "Primezap-Day": {"2025-10-20"}, "Primezap-Contact": {"c1"}, "Primezap-Trace": {"00-ab-cd-01"},
 	}
 	stored := time.Date(2025, 10, 20, 12, 0, 0, 0, time.UTC)
 	want := bus.Event{
@@ -53,7 +53,7 @@ func TestParse(t *testing.T) {
 		{name: "of class bulk", subject: strings.Replace(subject, "live", "bulk", 1), header: header, want: event(func(e *bus.Event) { e.Class = bus.Bulk })},
 		{name: "a type of one word", subject: strings.TrimSuffix(subject, ".moved"), header: header, want: event(func(e *bus.Event) { e.Type = "deal" })},
 		{name: "about nobody", subject: subject, header: without("Primezap-Contact"), want: event(func(e *bus.Event) { e.Contact = "" })},
-		{name: "without a trace", subject: subject, header: without("Traceparent"), want: event(func(e *bus.Event) { e.Traceparent = "" })},
+		{name: "without a trace", subject: subject, header: without("Primezap-Trace"), want: event(func(e *bus.Event) { e.Traceparent = "" })},
 
 		{name: "no id", subject: subject, header: without("Primezap-Event-Id")},
 		{name: "an empty id", subject: subject, header: with(func(h nats.Header) { h["Primezap-Event-Id"] = []string{""} })},
@@ -296,7 +296,7 @@ func TestPublisher_Poison(t *testing.T) {
 	a := newAccount(t)
 	header := nats.Header{
 		"Primezap-Event-Id": {"e1"}, "Primezap-Day": {"not a day"}, "Primezap-Contact": {"c"},
-		jetstream.MsgIDHeader: {"tenant/e1"}, "Traceparent": {"00-ab"},
+		jetstream.MsgIDHeader: {"tenant/e1"}, "Primezap-Trace": {"00-ab"},
 	}
 	p := publisher(t, a.worker)
 	for range 2 { // an id for deduplication is not kept: each is stored
