@@ -290,10 +290,10 @@ func (w *world) consistent() {
 	var (
 		webhook uuid.UUID
 		at      time.Time
-		ms      int
+		ms      int32
 	)
 	if _, err := pgx.ForEachRow(rows, []any{&webhook, &at, &ms}, func() error {
-		totals[key{webhook, at.UTC().Truncate(time.Hour), bucket(time.Duration(ms) * time.Millisecond)}]++
+		totals[key{webhook, at.UTC().Truncate(time.Hour), bucket(ms)}]++
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)

@@ -265,7 +265,7 @@ func logParams(logs []*Log) (p db.InsertLogsParams) {
 func (l *Log) at() time.Time { return l.Outcome.Start.UTC().Truncate(time.Microsecond) }
 
 func millis(d time.Duration) int32 {
-	return int32(min(d.Round(time.Millisecond).Milliseconds(), math.MaxInt32)) //nolint:gosec // bounded just here
+	return int32(max(0, min(d.Round(time.Millisecond).Milliseconds(), math.MaxInt32))) //nolint:gosec // bounded just here
 }
 
 // phase is -1, stored as null, for a phase that did not take place.
@@ -339,7 +339,7 @@ func durationParams(logs []*Log) (p db.AddDurationsParams) {
 	tenants := map[uuid.UUID]uuid.UUID{}
 	for _, l := range logs {
 		if l.Counted {
-			totals[durationKey{l.Webhook, l.at().Truncate(time.Hour), bucket(l.Outcome.Duration)}]++
+			totals[durationKey{l.Webhook, l.at().Truncate(time.Hour), bucket(millis(l.Outcome.Duration))}]++
 			tenants[l.Webhook] = l.Tenant
 		}
 	}
@@ -360,11 +360,10 @@ func durationParams(logs []*Log) (p db.AddDurationsParams) {
 	return p
 }
 
-// bucket is the log-scale bucket of a duration: ceil(8·log2(ms+1)), so that a
-// bucket's bounds lie within 9 % of one another.
-func bucket(d time.Duration) int16 {
-	ms := max(0, float64(d)/float64(time.Millisecond))
-	return int16(math.Ceil(8 * math.Log2(ms+1)))
+// bucket is the log-scale bucket of a log row's milliseconds: ceil(8·log2(ms+1)),
+// so that a bucket's bounds lie within 9 % of one another.
+func bucket(ms int32) int16 {
+	return int16(math.Ceil(8 * math.Log2(float64(ms)+1)))
 }
 
 func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }
