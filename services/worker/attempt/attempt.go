@@ -33,8 +33,8 @@ const (
 	maxStored = 4 << 10  // of what was read
 
 	defaultTimeout     = 30 * time.Second
-	defaultIdlePerHost = 32 // an endpoint's cap of attempts in flight
-	defaultIdle        = 1024
+	defaultIdlePerHost = 256 // many endpoints may be at one host
+	defaultIdle        = 2048
 	idleTimeout        = 90 * time.Second
 	maxAnswerHeader    = 64 << 10
 	pingAfter          = 15 * time.Second // silence on an HTTP/2 connection before it is probed
@@ -68,8 +68,8 @@ type Config struct {
 	AllowCIDRs []netip.Prefix // called although not public
 
 	Timeout             time.Duration // of an attempt, all in all; 0: 30 s
-	MaxIdleConnsPerHost int           // 0: 32
-	MaxIdleConns        int           // over all hosts; 0: 1024
+	MaxIdleConnsPerHost int           // 0: 256
+	MaxIdleConns        int           // over all hosts; 0: 2048
 
 	RootCAs  *x509.CertPool   // nil: the system's
 	Resolver egress.Resolver  // nil: the system's

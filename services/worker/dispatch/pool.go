@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,8 @@ const (
 	// longer counts.
 	youngPerCore = 16
 	youngFor     = 3 * time.Millisecond
+
+	maxIdle = 128 // runners that wait for a job; further ones end
 
 	// soon is how long a delivery may expect to wait in its endpoint's line, by
 	// the endpoint's recent pace. Beyond it the queue is the better place.
@@ -60,7 +63,9 @@ type Pool struct {
 	lanes  int // of them, at most so many from lanes: a share is kept for fresh events
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of attempts
+	wg     sync.WaitGroup // of runners
+	jobs   chan job       // from begin to an idle runner; closed by Close
+	idle   atomic.Int32   // runners that wait for a job
 
 	mu        sync.Mutex
 	endpoints map[uuid.UUID]*state
@@ -94,7 +99,7 @@ func New(c client, attempts int) *Pool {
 	p := &Pool{
 		client: c, max: attempts, lanes: max(1, attempts*3/4), ctx: ctx, cancel: cancel,
 		endpoints: map[uuid.UUID]*state{}, freed: make(chan struct{}, 1),
-		young: youth{max: youngPerCore * runtime.GOMAXPROCS(0)},
+		young: youth{max: youngPerCore * runtime.GOMAXPROCS(0)}, jobs: make(chan job),
 	}
 	p.pumping = time.AfterFunc(time.Hour, p.pumpLater)
 	p.pumping.Stop()
@@ -162,8 +167,35 @@ func (p *Pool) begin(s *state, d *Delivery, now time.Time) bool {
 	p.running++
 	p.young.add(d, now)
 	p.count(s, d, 1)
-	p.wg.Go(func() { p.attempt(s, d, done) })
+	j := job{s, d, done}
+	select {
+	case p.jobs <- j: // an idle runner takes it: its stack has grown already
+	default:
+		p.wg.Go(func() { p.run(j) })
+	}
 	return true
+}
+
+// job is an attempt to make.
+type job struct {
+	s    *state
+	d    *Delivery
+	done func(error) // of the breaker
+}
+
+// run makes an attempt, and those that come while it is idle.
+func (p *Pool) run(j job) {
+	p.attempt(j)
+	if p.idle.Add(1) <= maxIdle {
+		for j := range p.jobs {
+			p.idle.Add(-1)
+			p.attempt(j)
+			if p.idle.Add(1) > maxIdle {
+				break
+			}
+		}
+	}
+	p.idle.Add(-1)
 }
 
 // makeReady gives s a turn if it has a line and room.
@@ -203,13 +235,13 @@ func (p *Pool) pumpLater() {
 	p.pump(time.Now())
 }
 
-func (p *Pool) attempt(s *state, d *Delivery, done func(error)) {
+func (p *Pool) attempt(j job) {
 	failpoint.Hit("attempt.begin")
-	o := d.run(p.ctx, p.client)
+	o := j.d.run(p.ctx, p.client)
 	failpoint.Hit("attempt.end")
-	done(verdict(o))
-	p.end(s, d, o)
-	d.Done(o)
+	j.done(verdict(o))
+	p.end(j.s, j.d, o)
+	j.d.Done(o)
 }
 
 // verdict is the outcome as the breaker counts it.
@@ -378,6 +410,7 @@ func (p *Pool) Close(ctx context.Context) {
 		}
 	}
 	p.pumping.Stop()
+	close(p.jobs) // begin is behind closed now
 	p.mu.Unlock()
 	stop := context.AfterFunc(ctx, p.cancel)
 	p.wg.Wait()

@@ -16,6 +16,7 @@ import (
 )
 
 func main() {
+	tuneGC()
 	uuid.EnableRandPool() // ids are no secrets; not in Run, which may share its process
 	var cfg worker.Config
 	config.ParseOrExit(&cfg)

@@ -1,0 +1,18 @@
+package main
+
+import (
+	"os"
+	"runtime/debug"
+)
+
+// tuneGC trades memory for CPU, unless GOGC or GOMEMLIMIT say otherwise: the
+// live heap is a few MiB and the garbage of a delivery some KiB, so the default
+// collects many times a second. Measured: 88 to 76 µs a delivery, for 50 MiB.
+func tuneGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(256 << 20) // towards it, the collector works harder
+	}
+}
