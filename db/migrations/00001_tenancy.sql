@@ -49,13 +49,20 @@ grant select, update (last_used_at) on api_keys to primezap_definer;
 create function find_api_key(key_hash bytea)
   returns table (id uuid, tenant_id uuid, scopes text[])
   language plpgsql security definer set search_path = pg_catalog, public as $$
+declare
+  found public.api_keys;
 begin
-  return query
-    select k.id, k.tenant_id, k.scopes from public.api_keys k
-    where k.hash = key_hash and k.revoked_at is null;
-  update public.api_keys k set last_used_at = now()
-    where k.hash = key_hash and k.revoked_at is null
-      and (k.last_used_at is null or k.last_used_at < now() - interval '1 minute');
+  select k.* into found from public.api_keys k where k.hash = key_hash and k.revoked_at is null;
+  if found.id is null then
+    return;
+  end if;
+  if found.last_used_at is null or found.last_used_at < now() - interval '1 minute' then
+    update public.api_keys k set last_used_at = now() where k.id = found.id;
+  end if;
+  id := found.id;
+  tenant_id := found.tenant_id;
+  scopes := found.scopes;
+  return next;
 end
 $$;
 -- +goose StatementEnd
