@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -69,12 +70,19 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 
 // InTx runs fn in one READ COMMITTED transaction, each statement with a
 // snapshot of its own. fn may run again: a deadlock's victim and a transaction
-// that could not be serialised are repeated, three times at most.
+// that could not be serialised are repeated after a moment, three runs at most.
 func (s *Store) InTx(ctx context.Context, fn func(*db.Queries) error) error {
 	const tries = 3
 	for try := 1; ; try++ {
 		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return fn(db.New(tx)) })
 		if err == nil || try == tries || !Repeatable(err) {
+			return err
+		}
+		// Whoever waited for our rows takes them first: a victim that is faster
+		// would meet the same deadlock.
+		select {
+		case <-time.After(5*time.Millisecond + rand.N(20*time.Millisecond)):
+		case <-ctx.Done():
 			return err
 		}
 	}

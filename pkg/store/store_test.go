@@ -233,18 +233,20 @@ func TestStore_InTx_RepeatsADeadlocksVictim(t *testing.T) {
 		})
 	}
 	both.Wait()
-	if runs[0]+runs[1] != 3 {
-		t.Errorf("runs %v, want one of them repeated once", runs)
+	if runs[0]+runs[1] < 3 {
+		t.Errorf("runs %v, want a victim that was repeated", runs)
 	}
-	// The victim came last, and wrote both rows.
-	victim := int64(0)
-	if runs[1] > runs[0] {
-		victim = 1
-	}
+	// Who came last wrote both rows.
+	epochs := map[int64]bool{}
 	for _, name := range names {
-		if row, err := s.Queries().ConsumerFloor(t.Context(), name); err != nil || row.Epoch != victim {
-			t.Errorf("row %s is of transaction %d, %v; want %d", name, row.Epoch, err, victim)
+		row, err := s.Queries().ConsumerFloor(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
 		}
+		epochs[row.Epoch] = true
+	}
+	if len(epochs) != 1 || epochs[99] {
+		t.Errorf("the rows are of transactions %v, want one", epochs)
 	}
 }
 
