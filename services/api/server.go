@@ -110,7 +110,7 @@ func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterfac
 		recovering(),
 		bounded,
 	)
-	authenticate := auth.Middleware(keys{s.deps.Store})
+	authenticate := auth.Middleware(remember(keys{s.deps.Store}, time.Now))
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
 		if !op.public {

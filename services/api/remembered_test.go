@@ -1,0 +1,58 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/primezap/primezap/pkg/auth"
+)
+
+// ring is the keys that exist, and how often it was asked.
+type ring struct {
+	keys  map[string]auth.Principal
+	asked int
+}
+
+func (r *ring) LookupKey(_ context.Context, hash []byte) (auth.Principal, error) {
+	r.asked++
+	if p, ok := r.keys[string(hash)]; ok {
+		return p, nil
+	}
+	return auth.Principal{}, auth.ErrUnknownKey
+}
+
+func TestRemembered_LookupKey(t *testing.T) {
+	t.Parallel()
+	hash, other := auth.HashKey("pz_a"), auth.HashKey("pz_b")
+	want := auth.Principal{Tenant: uuid.New()}
+	keys := &ring{keys: map[string]auth.Principal{string(hash[:]): want}}
+	now := time.Now()
+	r := remember(keys, func() time.Time { return now })
+
+	for range 3 {
+		if p, err := r.LookupKey(t.Context(), hash[:]); err != nil || p.Tenant != want.Tenant {
+			t.Fatalf("found %v, %v", p, err)
+		}
+	}
+	if keys.asked != 1 {
+		t.Errorf("looked up %d times within a second, want once", keys.asked)
+	}
+	delete(keys.keys, string(hash[:]))
+	now = now.Add(rememberFor)
+	if _, err := r.LookupKey(t.Context(), hash[:]); !errors.Is(err, auth.ErrUnknownKey) {
+		t.Errorf("a revoked key after a second: %v, want ErrUnknownKey", err)
+	}
+	keys.asked = 0
+	for range 2 {
+		if _, err := r.LookupKey(t.Context(), other[:]); !errors.Is(err, auth.ErrUnknownKey) {
+			t.Errorf("another key: %v, want ErrUnknownKey", err)
+		}
+	}
+	if keys.asked != 2 {
+		t.Errorf("an unknown key was looked up %d times, want each time", keys.asked)
+	}
+}
