@@ -28,6 +28,8 @@ grant primezap_definer to primezap_owner;
 -- A snapshot held open makes every claim dearer (dead index entries stay), so
 -- nothing may hold one for long.
 alter role primezap_owner set lock_timeout = '5s';
+alter role primezap_owner set statement_timeout = '15min';
+alter role primezap_owner set idle_in_transaction_session_timeout = '60s';
 alter role primezap_api set statement_timeout = '15s';
 alter role primezap_api set idle_in_transaction_session_timeout = '15s';
 alter role primezap_worker set statement_timeout = '30s';
@@ -43,6 +45,7 @@ alter role primezap_worker set plan_cache_mode = auto;
 do $$
 begin
   if current_setting('server_version_num')::int >= 170000 then
+    alter role primezap_owner set transaction_timeout = '30min';
     alter role primezap_api set transaction_timeout = '30s';
     alter role primezap_worker set transaction_timeout = '60s';
   end if;

@@ -60,7 +60,7 @@ func TestRoles_ServicesOwnAndMakeNothing(t *testing.T) {
 func TestRoles_Timeouts(t *testing.T) {
 	t.Parallel()
 	d := testenv.DB(t)
-	for _, role := range []testenv.Role{testenv.API, testenv.Worker} {
+	for _, role := range []testenv.Role{testenv.Owner, testenv.API, testenv.Worker} {
 		conn := connect(t, d.URL(role))
 		bounds := []string{"statement_timeout", "idle_in_transaction_session_timeout"}
 		if one[int](t, conn, "SELECT current_setting('server_version_num')::int") >= 170000 {
@@ -143,8 +143,9 @@ func definerFaults(t testing.TB, super *pgx.Conn) []string {
 		}
 		if f.SearchPath == nil {
 			faults = append(faults, f.Name+": its caller says where it looks for names")
-		} else if !strings.HasPrefix(*f.SearchPath, "pg_catalog, ") {
-			faults = append(faults, fmt.Sprintf("%s: looks for names in %s, want pg_catalog first", f.Name, *f.SearchPath))
+		} else if !strings.HasPrefix(*f.SearchPath, "pg_catalog, ") || !strings.HasSuffix(*f.SearchPath, ", pg_temp") {
+			// pg_temp comes first where it is not named.
+			faults = append(faults, fmt.Sprintf("%s: looks for names in %s, want pg_catalog first and pg_temp last", f.Name, *f.SearchPath))
 		}
 	}
 	for name := range missing {
@@ -164,7 +165,7 @@ func TestDefiners_BreaksAreFound(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, sql, found string }{
 		{name: "a function that nobody knows", found: "peek(): nobody expects it",
-			sql: "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS 'SELECT count(*) FROM public.webhooks'"},
+			sql: "CREATE FUNCTION peek() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS 'SELECT count(*) FROM public.webhooks'"},
 		{name: "the owner's rights instead of the definer's", found: "find_api_key(bytea): runs as primezap_owner",
 			sql: "ALTER FUNCTION find_api_key(bytea) OWNER TO primezap_owner"},
 		{name: "a function that everybody may call", found: "find_api_key(bytea): may be called by",
@@ -174,7 +175,9 @@ func TestDefiners_BreaksAreFound(t *testing.T) {
 		{name: "a caller's search path", found: "shut_lane(): its caller says",
 			sql: "ALTER FUNCTION shut_lane() RESET search_path"},
 		{name: "the schema before the catalogue", found: "shut_lane(): looks for names in public",
-			sql: "ALTER FUNCTION shut_lane() SET search_path = public, pg_catalog"},
+			sql: "ALTER FUNCTION shut_lane() SET search_path = public, pg_catalog, pg_temp"},
+		{name: "a caller's temporary types before all", found: "ensure_partitions(date,date): looks for names in pg_catalog, public, want",
+			sql: "ALTER FUNCTION ensure_partitions(date, date) SET search_path = pg_catalog, public"},
 		{name: "a function with its caller's rights", found: "bump_generation(): does not run",
 			sql: "ALTER FUNCTION bump_generation() SECURITY INVOKER"},
 	} {
@@ -187,6 +190,25 @@ func TestDefiners_BreaksAreFound(t *testing.T) {
 				t.Errorf("faults %q, want %q among them", faults, tc.found)
 			}
 		})
+	}
+}
+
+// A domain's check runs as whoever meets the domain.
+func TestDefiners_MeetNoTypeOfTheirCallers(t *testing.T) {
+	t.Parallel()
+	worker := connect(t, testenv.DB(t).URL(testenv.Worker))
+	run(t, worker, `CREATE FUNCTION pg_temp.take(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$
+		BEGIN
+		  IF current_user = 'primezap_owner' THEN EXECUTE 'GRANT SELECT ON public.api_keys TO primezap_worker'; END IF;
+		  RETURN true;
+		END $$`)
+	for _, name := range []string{"date", "text"} {
+		run(t, worker, "CREATE DOMAIN pg_temp."+name+" AS pg_catalog."+name+" CHECK (pg_temp.take(value))")
+	}
+	run(t, worker, "SELECT public.ensure_partitions(pg_catalog.date('2001-02-03'), pg_catalog.date('2001-02-03'))")
+	run(t, worker, "SELECT public.drop_partition(pg_catalog.date('2001-02-04'))")
+	if _, err := worker.Exec(t.Context(), "SELECT FROM api_keys"); !denied(err) {
+		t.Errorf("the worker has made itself rights: %v, want permission denied", err)
 	}
 }
 

@@ -48,7 +48,7 @@ grant select, update (last_used_at) on api_keys to primezap_definer;
 -- +goose StatementBegin
 create function find_api_key(key_hash bytea)
   returns table (id uuid, tenant_id uuid, scopes text[])
-  language plpgsql security definer set search_path = pg_catalog, public as $$
+  language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   found public.api_keys;
 begin

@@ -41,7 +41,7 @@ grant select on webhooks to primezap_worker;
 -- in their order and a reader never skips one.
 -- +goose StatementBegin
 create function bump_generation() returns trigger
-  language plpgsql security definer set search_path = pg_catalog, public as $$
+  language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
   insert into public.tenants as t (id, generation) values (new.tenant_id, 1)
     on conflict (id) do update set generation = t.generation + 1

@@ -134,7 +134,7 @@ grant select, update on webhook_lanes to primezap_definer;
 -- removed at the next claim).
 -- +goose StatementBegin
 create function shut_lane() returns trigger
-  language plpgsql security definer set search_path = pg_catalog, public as $$
+  language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
   update public.webhook_lanes
   set blocked_until = case when new.active or new.deleted_at is not null
@@ -169,7 +169,7 @@ $$;
 -- has grants on it: rows are reached through the parent and its policies.
 -- +goose StatementBegin
 create function ensure_partitions(first date, last date) returns integer
-  language plpgsql security definer set search_path = pg_catalog, public as $$
+  language plpgsql security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
   parent text;
   day date;

@@ -27,7 +27,7 @@ grant update (reload_below) on tenants to primezap_worker;
 -- it fails with lock_not_available, to be called again later.
 -- +goose StatementBegin
 create function drop_partition(before date) returns text
-  language plpgsql security definer set search_path = pg_catalog, public set lock_timeout = '50ms' as $$
+  language plpgsql security definer set search_path = pg_catalog, public, pg_temp set lock_timeout = '50ms' as $$
 declare
   part text;
 begin
