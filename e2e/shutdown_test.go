@@ -79,3 +79,38 @@ func TestShutdown(t *testing.T) {
 		})
 	}
 }
+
+// A test call to an endpoint that hangs does not hold up a worker that stops: it
+// is interrupted with the other attempts, and answered.
+func TestShutdown_TestCall(t *testing.T) {
+	t.Parallel()
+	sys := start(t, setup{APIs: 1})
+	tenant, r := sys.Tenant(), newReceiver(t)
+	ending := sys.StartWorker("WORKER_GRACE=100ms")
+	stuck := r.Endpoint(hang(nil, nil))
+	hook := tenant.Subscribe(stuck, "deal.moved")
+
+	type answer struct {
+		Success bool
+		Error   struct{ Class string }
+	}
+	answers := make(chan answer, 1) // sent once, by the goroutine below
+	go func() {
+		defer close(answers)
+		var got answer
+		if err := tenant.Do(t.Context(), "POST", "/api/custom-webhooks/"+hook.ID+"/test", nil, 200, &got); err == nil {
+			answers <- got
+		}
+	}()
+	stuck.Await(t, 1, soon)
+	ending.Terminate()
+	if code := ending.AwaitExit(exitWithin); code != 0 {
+		t.Errorf("%s ended with code %d, want 0", ending.name, code)
+	}
+	if got := <-answers; got.Success || got.Error.Class != "interrupted" {
+		t.Errorf("the test call was answered %+v, want an interrupted attempt", got)
+	}
+	if rows := tenant.Logs(hook.ID); len(rows) != 1 || rows[0].Counted || rows[0].Kind != "test" {
+		t.Errorf("logged as %+v, want one test call that does not count", rows)
+	}
+}

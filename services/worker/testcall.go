@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/dispatch"
 	"github.com/primezap/primezap/services/worker/endpoint"
 	"github.com/primezap/primezap/services/worker/ledger"
@@ -28,28 +29,35 @@ type testCalls struct {
 	sub   *nats.Subscription
 	slots chan struct{}
 	wg    sync.WaitGroup
+
+	ctx    context.Context // of the calls; outlives the worker's by its grace
+	cancel context.CancelFunc
 }
 
 // answerTests subscribes; each request goes to one worker of the fleet.
 func (w *worker) answerTests(ctx context.Context) (*testCalls, error) {
 	t := &testCalls{w: w, slots: make(chan struct{}, maxTests)}
+	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	var err error
 	t.sub, err = w.nc.QueueSubscribe(bus.SubjectTest, "worker", func(msg *nats.Msg) {
 		t.slots <- struct{}{}
 		t.wg.Go(func() {
 			defer func() { <-t.slots }()
-			t.answer(context.WithoutCancel(ctx), msg)
+			t.answer(t.ctx, msg)
 		})
 	})
 	if err != nil {
+		t.cancel()
 		return nil, fmt.Errorf("subscribe to test calls: %w", err)
 	}
 	return t, nil
 }
 
-// stop takes no more requests and waits for those under way: each is bounded by
-// an attempt's timeout and the ledger's answer.
-func (t *testCalls) stop() {
+// stop takes no more requests, interrupts those under way when grace ends, and
+// waits for them: their log rows are written all the same.
+func (t *testCalls) stop(grace context.Context) {
+	defer t.cancel()
+	defer context.AfterFunc(grace, t.cancel)()
 	if err := t.sub.Unsubscribe(); err != nil {
 		t.w.log.Debug("test calls: unsubscribe", "error", err)
 	}
@@ -101,8 +109,9 @@ func (t *testCalls) call(ctx context.Context, request []byte) (*bus.TestResult, 
 	}
 	log := &ledger.Log{
 		ID: uuid.Must(uuid.NewV7()), Webhook: row.ID, Tenant: row.TenantID, Delivery: d.ID, EventID: d.Event.ID,
-		Event: call.Event, Attempt: 1, Kind: ledger.Test, Counted: true, Outcome: t.w.pool.Try(ctx, d),
+		Event: call.Event, Attempt: 1, Kind: ledger.Test, Outcome: t.w.pool.Try(ctx, d),
 	}
+	log.Counted = log.Outcome.Class != attempt.ClassInterrupted
 	verdict := make(chan ledger.Verdict, 1)
 	t.w.ledger.SubmitLog(log, func(v ledger.Verdict) { verdict <- v })
 	if v := <-verdict; v != ledger.Committed {

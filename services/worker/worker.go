@@ -170,8 +170,10 @@ func (w *worker) run(ctx context.Context) error {
 
 	grace, cancel := context.WithTimeout(work, w.cfg.Grace)
 	defer cancel()
-	tests.stop()
-	w.pool.Close(grace) // the last outcome has been handed over
+	var ending sync.WaitGroup
+	ending.Go(func() { tests.stop(grace) })
+	ending.Go(func() { w.pool.Close(grace) })
+	ending.Wait() // the last outcome has been handed over
 	abandon := time.AfterFunc(flushFor, endWork)
 	defer abandon.Stop()
 	w.intake.Drain()
