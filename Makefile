@@ -21,7 +21,7 @@ help: ## list the targets
 
 .PHONY: run
 run: ## run everything in one process; state lives in .primezap/
-	go run ./services/standalone
+	@go build -o bin/standalone ./services/standalone && exec bin/standalone
 
 .PHONY: build
 build: ## build the programs into bin/

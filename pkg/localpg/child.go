@@ -111,7 +111,9 @@ func (l *serverLog) line(text string) {
 	l.tail = append(l.tail, text)
 	level := slog.LevelDebug
 	fatal := strings.HasPrefix(text, "FATAL:") || strings.HasPrefix(text, "PANIC:")
-	if fatal && l.loud && !strings.HasSuffix(text, "due to administrator command") { // DROP DATABASE … FORCE
+	ordinary := strings.HasSuffix(text, "due to administrator command") || // DROP DATABASE … FORCE
+		strings.HasSuffix(text, "connection to client lost") // a killed worker's
+	if fatal && l.loud && !ordinary {
 		level = slog.LevelWarn
 	}
 	l.log.Log(context.Background(), level, "postgres", "line", text)

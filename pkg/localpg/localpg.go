@@ -128,7 +128,7 @@ func start(ctx context.Context, cfg Config, with backend) (_ *Server, err error)
 	}
 	s.lock = lock
 	out.setLoud(true)
-	cfg.Log.Info("postgres is ready", "source", s.source, "dir", cfg.Dir, "took", time.Since(began).Round(time.Millisecond))
+	cfg.Log.Info("postgres is ready", "source", s.source, "dir", cfg.Dir, "took", time.Since(began).Round(time.Millisecond).String())
 	return s, nil
 }
 
