@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -104,6 +105,16 @@ func TestMigrate_ConsumersFromTheirFloors(t *testing.T) {
 	}
 	epoch, err := bus.Epoch(t.Context(), admin)
 	if err != nil {
+		t.Fatal(err)
+	}
+	publisher, err := bus.NewPublisher(account.Connect(t, testenv.API))
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := slices.Repeat([]bus.Event{{
+		Tenant: uuid.New(), Class: bus.Live, Type: "deal.moved", ID: "e", Day: bus.Day(time.Now()), Body: []byte("{}"),
+	}}, 50)
+	if err := errors.Join(publisher.Publish(t.Context(), events...)...); err != nil {
 		t.Fatal(err)
 	}
 	if err := open(t, clone.URL(testenv.Worker)).Queries().SaveConsumerFloor(t.Context(), bus.ConsumerLive, epoch, 41); err != nil {

@@ -403,14 +403,16 @@ func (p *Pool) Try(ctx context.Context, d *Delivery) attempt.Outcome { return d.
 // go on until ctx ends, then interrupts them. It returns when the last Done has.
 func (p *Pool) Close(ctx context.Context) {
 	p.mu.Lock()
-	p.closed = true
+	if !p.closed {
+		p.closed = true
+		close(p.jobs) // begin is behind closed now
+	}
 	for _, s := range p.endpoints {
 		for _, d := range p.empty(s, nil) {
 			p.giveBack(d)
 		}
 	}
 	p.pumping.Stop()
-	close(p.jobs) // begin is behind closed now
 	p.mu.Unlock()
 	stop := context.AfterFunc(ctx, p.cancel)
 	p.wg.Wait()
