@@ -108,18 +108,7 @@ func consumerFloors(ctx context.Context, url string) (map[string]bus.Floor, erro
 		return nil, err
 	}
 	defer owner.Close()
-	floors := make(map[string]bus.Floor)
-	for _, name := range []string{bus.ConsumerLive, bus.ConsumerBulk} {
-		row, err := owner.Queries().ConsumerFloor(ctx, name)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("floor of consumer %s: %w", name, err)
-		}
-		floors[name] = bus.Floor{Epoch: row.Epoch, Seq: uint64(row.Floor)} //nolint:gosec // a sequence, as it was stored
-	}
-	return floors, nil
+	return store.Floors(ctx, owner.Queries())
 }
 
 // apiKey stores a key and prints it: it is shown nowhere else.

@@ -211,16 +211,8 @@ func (s *servers) fill(ctx context.Context, k keys) (tenant uuid.UUID, floors ma
 	if err != nil {
 		return uuid.Nil, nil, fmt.Errorf("store API key: %w", err)
 	}
-	floors = make(map[string]bus.Floor)
-	for _, name := range []string{bus.ConsumerLive, bus.ConsumerBulk} {
-		row, err := owner.Queries().ConsumerFloor(ctx, name)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return uuid.Nil, nil, fmt.Errorf("floor of consumer %s: %w", name, err)
-		}
-		floors[name] = bus.Floor{Epoch: row.Epoch, Seq: uint64(row.Floor)} //nolint:gosec // a sequence, as it was stored
+	if floors, err = store.Floors(ctx, owner.Queries()); err != nil {
+		return uuid.Nil, nil, err
 	}
 
 	// A fixed key may be older than this DATA_DIR, and another tenant's then.

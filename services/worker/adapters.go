@@ -2,15 +2,13 @@ package worker
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
 
@@ -18,18 +16,7 @@ import (
 type floors struct{ q *db.Queries }
 
 func (f floors) Load(ctx context.Context) (map[string]bus.Floor, error) {
-	found := map[string]bus.Floor{}
-	for _, name := range []string{bus.ConsumerLive, bus.ConsumerBulk} {
-		row, err := f.q.ConsumerFloor(ctx, name)
-		if errors.Is(err, pgx.ErrNoRows) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("floor of %s: %w", name, err)
-		}
-		found[name] = bus.Floor{Epoch: row.Epoch, Seq: uint64(row.Floor)} //nolint:gosec // was a uint64
-	}
-	return found, nil
+	return store.Floors(ctx, f.q)
 }
 
 func (f floors) Save(ctx context.Context, consumer string, floor bus.Floor) error {

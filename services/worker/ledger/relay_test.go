@@ -25,7 +25,8 @@ type cut int
 const (
 	pass   cut = iota
 	before     // the server never sees it
-	during     // the server sees it, and the connection is gone at once
+	during     // both connections end as the server sees it: it may do it or not
+	left       // the client's ends then, and the server will do it
 	after      // the server has done it, its answer is lost
 )
 
@@ -36,7 +37,7 @@ type relay struct {
 	choose           func() cut
 
 	mu    sync.Mutex
-	cuts  [4]int
+	cuts  [5]int
 	conns map[net.Conn]struct{}
 	wg    sync.WaitGroup
 }
@@ -141,7 +142,12 @@ func (p *pair) close() {
 }
 
 func (p *pair) toServer() {
-	defer p.close()
+	whole := true
+	defer func() {
+		if whole {
+			p.close()
+		}
+	}()
 	in := bufio.NewReader(p.client)
 	startup, err := message(in, false)
 	if err != nil {
@@ -172,12 +178,17 @@ func (p *pair) toServer() {
 		if choice == before {
 			return
 		}
-		if choice == after {
+		if choice == after || choice == left {
 			p.mu.Lock()
 			p.mute = true
 			p.mu.Unlock()
 		}
 		if _, err := p.server.Write(trip); err != nil || choice == during {
+			return
+		}
+		if choice == left {
+			_ = p.client.Close()
+			whole = false // the other direction ends it
 			return
 		}
 		trip, executes = trip[:0], false
