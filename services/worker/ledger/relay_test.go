@@ -25,10 +25,14 @@ type cut int
 const (
 	pass   cut = iota
 	before     // the server never sees it
-	during     // both connections end as the server sees it: it may do it or not
-	left       // the client's ends then, and the server will do it
+	during     // the server sees it, and will do it, but the client's connection ends at once
 	after      // the server has done it, its answer is lost
 )
+
+// cancelRequest is the code of a connection that only asks to cancel another's
+// statement. A client whose connection broke makes one; here it comes too late,
+// so that what the server has seen is done.
+const cancelRequest = 80877102
 
 // relay stands between a client and Postgres and cuts connections. It reads the
 // protocol just so far that it knows where a round trip ends.
@@ -37,7 +41,7 @@ type relay struct {
 	choose           func() cut
 
 	mu    sync.Mutex
-	cuts  [5]int
+	cuts  [4]int
 	conns map[net.Conn]struct{}
 	wg    sync.WaitGroup
 }
@@ -150,7 +154,7 @@ func (p *pair) toServer() {
 	}()
 	in := bufio.NewReader(p.client)
 	startup, err := message(in, false)
-	if err != nil {
+	if err != nil || binary.BigEndian.Uint32(startup[4:]) == cancelRequest {
 		return
 	}
 	if _, err := p.server.Write(startup); err != nil {
@@ -178,15 +182,15 @@ func (p *pair) toServer() {
 		if choice == before {
 			return
 		}
-		if choice == after || choice == left {
+		if choice == after || choice == during {
 			p.mu.Lock()
 			p.mute = true
 			p.mu.Unlock()
 		}
-		if _, err := p.server.Write(trip); err != nil || choice == during {
+		if _, err := p.server.Write(trip); err != nil {
 			return
 		}
-		if choice == left {
+		if choice == during {
 			_ = p.client.Close()
 			whole = false // the other direction ends it
 			return
