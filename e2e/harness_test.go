@@ -286,8 +286,11 @@ func (s *system) AwaitIdle(within time.Duration) {
 		}
 		var queue *string // what is in it, for who has to find out why
 		err := s.database.QueryRow(s.t.Context(), `
-			SELECT string_agg(format('%s in state %s, attempt %s, due in %s', n, state, attempt, due - now()), '; ')
-			FROM (SELECT count(*) AS n, state, attempt, min(due_at) AS due FROM webhook_queue WHERE state < 3 GROUP BY 2, 3) AS q`).Scan(&queue)
+			SELECT string_agg(format('%s in state %s, attempt %s, due in %s, lane due in %s, its turn in %s, blocked until %s, %s',
+				n, state, attempt, due - now(), nullif(next_due_at, 'infinity') - now(), nullif(turn_at, '-infinity') - now(),
+				blocked_until, CASE WHEN backlog THEN 'backlogged' ELSE 'fresh' END), '; ')
+			FROM (SELECT webhook_id, count(*) AS n, state, attempt, min(due_at) AS due FROM webhook_queue WHERE state < 3 GROUP BY 1, 3, 4) AS q
+			LEFT JOIN webhook_lanes USING (webhook_id)`).Scan(&queue)
 		if err == nil && queue != nil {
 			err = fmt.Errorf("deliveries in the queue: %s", *queue)
 		}
