@@ -122,7 +122,7 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 	}), cfg.Attempts)
 	matcher := match.New(database.Queries(), w.opener, log)
 	matcher.TrustGenerations = cfg.TrustGenerations
-	w.intake = intake.New(intake.Config{
+	w.intake = intake.New(context.WithoutCancel(ctx), intake.Config{
 		JetStream: js, Publisher: publisher, Matcher: matcher, Pool: w.pool, Ledger: w.ledger,
 		Floors: floors{database.Queries()}, Lease: cfg.Lease, Topology: bus.Options{Replicas: replicas(ctx, js), AckWait: cfg.AckWait},
 		Log: log,

@@ -18,7 +18,9 @@ type message struct {
 	bulk bool
 }
 
-func newIntake() *Intake { return New(Config{Log: slog.New(slog.DiscardHandler)}) }
+func newIntake(t *testing.T) *Intake {
+	return New(t.Context(), Config{Log: slog.New(slog.DiscardHandler)})
+}
 
 // holdEvents registers n events of a class.
 func holdEvents(in *Intake, class bus.Class, n int) (all []*held) {
@@ -45,7 +47,7 @@ func TestIntake_collect(t *testing.T) {
 	t.Run("bulk events go on when those held make room", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			in := newIntake()
+			in := newIntake(t)
 			all := holdEvents(in, bus.Bulk, maxHeld/2)
 			in.bulk <- message{bulk: true}
 			batches := collected(in)
@@ -63,7 +65,7 @@ func TestIntake_collect(t *testing.T) {
 	t.Run("live events are taken while bulk holds its half", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			in := newIntake()
+			in := newIntake(t)
 			holdEvents(in, bus.Bulk, maxHeld/2)
 			in.bulk <- message{bulk: true}
 			in.live <- message{}
@@ -75,7 +77,7 @@ func TestIntake_collect(t *testing.T) {
 	t.Run("nothing is taken while all that may be is held", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			in := newIntake()
+			in := newIntake(t)
 			all := holdEvents(in, bus.Live, maxHeld)
 			in.live <- message{}
 			batches := collected(in)
@@ -91,7 +93,7 @@ func TestIntake_collect(t *testing.T) {
 	t.Run("a tenth of a batch is bulk's while live waits", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
-			in := newIntake()
+			in := newIntake(t)
 			for range maxBatch {
 				in.live <- message{}
 				in.bulk <- message{bulk: true}

@@ -75,6 +75,7 @@ type Config struct {
 
 // Intake is one worker's.
 type Intake struct {
+	ctx       context.Context // of what must be said after Run has ended
 	js        jetstream.JetStream
 	publisher *bus.Publisher
 	matcher   Matcher
@@ -106,10 +107,11 @@ type key struct {
 	day    time.Time
 }
 
-// New returns an intake; Run starts it.
-func New(c Config) *Intake {
+// New returns an intake; Run starts it. ctx must outlive Run and Drain.
+func New(ctx context.Context, c Config) *Intake {
 	return &Intake{
-		js: c.JetStream, publisher: c.Publisher, matcher: c.Matcher, pool: c.Pool, ledger: c.Ledger, floors: c.Floors,
+		ctx: ctx,
+		js:  c.JetStream, publisher: c.Publisher, matcher: c.Matcher, pool: c.Pool, ledger: c.Ledger, floors: c.Floors,
 		lease: c.Lease, topology: c.Topology, log: c.Log,
 		// Room for a batch: it fills while the one before is matched.
 		live: make(chan jetstream.Msg, maxBatch), bulk: make(chan jetstream.Msg, maxBatch),
@@ -428,7 +430,7 @@ func (in *Intake) keepAlive() {
 // poison stores what cannot be delivered and ends it. If it cannot be stored,
 // it is left to come again.
 func (in *Intake) poison(tenant, source, reason string, msgs []jetstream.Msg) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(in.ctx, 5*time.Second)
 	defer cancel()
 	for _, msg := range msgs {
 		in.log.Error("intake: poison", "tenant", tenant, "source", source, "reason", reason)

@@ -84,7 +84,7 @@ func (w *world) sql(statement string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer conn.Close(context.WithoutCancel(w.t.Context())) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(w.t.Context()))
 	if _, err := conn.Exec(w.t.Context(), statement); err != nil {
 		w.t.Fatalf("%s: %v", statement, err)
 	}

@@ -75,7 +75,7 @@ func TestLedger_commit_LocksInOneOrder(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer holder.Close(context.WithoutCancel(t.Context())) //nolint:errcheck // nothing is lost with it
+			defer holder.Close(context.WithoutCancel(t.Context()))
 			for range rounds {
 				var ids []uuid.UUID
 				for range keys {
