@@ -184,7 +184,8 @@ begin
     for day in select generate_series(first, last, interval '1 day')::date loop
       part := format('%s_%s', parent, to_char(day, 'YYYYMMDD'));
       continue when to_regclass('public.' || part) is not null;
-      execute format('create table public.%I (like public.%I including defaults including constraints)', part, parent);
+      execute format('create table public.%I (like public.%I including defaults including constraints)
+        with (autovacuum_analyze_threshold = 100000, autovacuum_vacuum_insert_threshold = 1000000)', part, parent);
       execute format('alter table public.%I enable row level security', part);
       execute format('alter table public.%I force row level security', part);
       if parent = 'events' then
