@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -41,10 +42,11 @@ type database struct {
 // migration is what the migration needs beside it.
 type migration struct {
 	Database     database
-	BootstrapURL string `env:"BOOTSTRAP_URL" secret:"true" help:"Postgres as a superuser, to any database but ours: makes roles and database first"`
-	NATSURL      string `env:"NATS_URL,required" secret:"true" help:"NATS as the user admin"`
-	Replicas     int    `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream: 1 or 3"`
-	MaxBytes     int64  `env:"EVENTS_MAX_BYTES" envDefault:"8589934592" help:"bound of the event store; beyond it events are refused with 503"`
+	BootstrapURL string        `env:"BOOTSTRAP_URL" secret:"true" help:"Postgres as a superuser, to any database but ours: makes roles and database first"`
+	NATSURL      string        `env:"NATS_URL,required" secret:"true" help:"NATS as the user admin"`
+	Replicas     int           `env:"NATS_REPLICAS" envDefault:"1" help:"copies of each stream: 1 or 3"`
+	MaxBytes     int64         `env:"EVENTS_MAX_BYTES" envDefault:"8589934592" help:"bound of the event store; beyond it events are refused with 503"`
+	AckWait      time.Duration `env:"WORKER_ACK_WAIT" envDefault:"30s" help:"how long a fresh event belongs to a worker without a sign of life; the workers' setting too"`
 	Log          telemetry.LogConfig
 }
 
@@ -93,7 +95,7 @@ func migrate(ctx context.Context, cfg migration, log *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("JetStream: %w", err)
 	}
-	if err := bus.Apply(ctx, js, bus.Options{Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes, Floors: floors}); err != nil {
+	if err := bus.Apply(ctx, js, bus.Options{Replicas: cfg.Replicas, MaxBytes: cfg.MaxBytes, AckWait: cfg.AckWait, Floors: floors}); err != nil {
 		return err
 	}
 	log.Info("the streams are up to date")

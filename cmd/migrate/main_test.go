@@ -145,7 +145,7 @@ func TestMigration_Settings(t *testing.T) { // not parallel: it reads the enviro
 	if err := config.Load(&got); err != nil {
 		t.Fatal(err)
 	}
-	want := migration{Database: database{"postgres://owner@db/primezap"}, NATSURL: "nats://admin@nats", Replicas: 1, MaxBytes: 8 << 30}
+	want := migration{Database: database{"postgres://owner@db/primezap"}, NATSURL: "nats://admin@nats", Replicas: 1, MaxBytes: 8 << 30, AckWait: 30 * time.Second}
 	if got != want {
 		t.Errorf("read %+v, want %+v", got, want)
 	}

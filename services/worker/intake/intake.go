@@ -7,6 +7,7 @@
 package intake
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,11 +35,11 @@ const (
 	maxHeldFan    = 16384 // deliveries of held events
 	maxFanOut     = 1000  // an event to more endpoints is parked in lanes at once
 	maxDeliveries = 20    // of one message, then it is poison
+	aliveShare    = 3     // in-progress acks come so often in an AckWait
 
 	leaseAfter = time.Second            // an entry waits so long for its attempts
 	hurryAfter = 100 * time.Millisecond // when the worker holds half of what it may
 	sweepEvery = 25 * time.Millisecond
-	aliveEvery = 10 * time.Second // in-progress acks of what is held for longer
 	floorEvery = 5 * time.Second
 	retryPause = 250 * time.Millisecond
 )
@@ -139,7 +140,7 @@ func (in *Intake) Run(ctx context.Context) {
 func (in *Intake) Watch(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { every(ctx, sweepEvery, in.sweep) })
-	wg.Go(func() { every(ctx, aliveEvery, in.keepAlive) })
+	wg.Go(func() { every(ctx, in.ackWait()/aliveShare, in.keepAlive) })
 	wg.Wait()
 }
 
@@ -407,14 +408,18 @@ func (in *Intake) sweep() {
 	}
 }
 
+func (in *Intake) ackWait() time.Duration {
+	return cmp.Or(in.topology.AckWait, bus.DefaultAckWait)
+}
+
 // keepAlive tells the server about events held for long: Postgres is away.
 func (in *Intake) keepAlive() {
 	in.mu.Lock()
 	rest := in.holding()
 	in.mu.Unlock()
 	for _, h := range rest {
-		if time.Since(h.since) < aliveEvery {
-			return
+		if time.Since(h.since) < in.ackWait()/(2*aliveShare) {
+			return // a sign of life comes in time with the next turn
 		}
 		h.mu.Lock()
 		msgs := h.msgs
