@@ -30,6 +30,9 @@ type testCalls struct {
 	slots chan struct{}
 	wg    sync.WaitGroup
 
+	mu      sync.Mutex
+	stopped bool // a request that comes after all is left to its caller's timeout
+
 	ctx    context.Context // of the calls; outlives the worker's by its grace
 	cancel context.CancelFunc
 }
@@ -41,6 +44,12 @@ func (w *worker) answerTests(ctx context.Context) (*testCalls, error) {
 	var err error
 	t.sub, err = w.nc.QueueSubscribe(bus.SubjectTest, "worker", func(msg *nats.Msg) {
 		t.slots <- struct{}{}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.stopped {
+			<-t.slots
+			return
+		}
 		t.wg.Go(func() {
 			defer func() { <-t.slots }()
 			t.answer(t.ctx, msg)
@@ -61,6 +70,9 @@ func (t *testCalls) stop(grace context.Context) {
 	if err := t.sub.Unsubscribe(); err != nil {
 		t.w.log.Debug("test calls: unsubscribe", "error", err)
 	}
+	t.mu.Lock()
+	t.stopped = true
+	t.mu.Unlock()
 	t.wg.Wait()
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/endpoint"
 )
@@ -84,6 +85,7 @@ func (d *Delivery) run(ctx context.Context, c client) attempt.Outcome {
 	now := time.Now()
 	return c.Do(ctx, &attempt.Request{
 		URL: d.Endpoint.URL, EventType: e.Type, EventID: e.ID, Body: e.Body,
-		Signer: d.Endpoint.Signer(now), Headers: d.Endpoint.Headers, Traceparent: e.Traceparent,
+		Signer: d.Endpoint.Signer(now), Headers: d.Endpoint.Headers,
+		Traceparent: telemetry.ChildTraceparent(e.Traceparent), // a span of its own for each attempt
 	})
 }

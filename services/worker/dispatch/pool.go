@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// DefaultAttempts is how many attempts a worker makes at once.
-	DefaultAttempts = 4096
-
 	maxPerEndpoint   = 32 // attempts at one endpoint at once
 	firstPerEndpoint = 8  // until its first success
 	laneFloor        = 4  // rows a lane may hold here while fresh deliveries keep the endpoint busy
