@@ -2,8 +2,9 @@
 // the taking of events.
 //
 // Its interface is generated from the contract (api/openapi.yaml), which also
-// says who may call what and which query parameters there are. It keeps no state:
-// any number of processes serve the same.
+// says who may call what and which query parameters there are. Any number of
+// processes serve the same: each keeps for itself only which keys it found valid in
+// the last second, and how much each tenant published.
 package api
 
 import (
