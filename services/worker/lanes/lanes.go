@@ -210,9 +210,14 @@ func (c *Claimer) split(ctx context.Context, q *db.Queries, claimed []db.ClaimLa
 	return ids, limits, dealt + len(shut), nil
 }
 
+// remove removes a chunk of a deleted webhook's rows, and its lane with the last.
 func (c *Claimer) remove(ctx context.Context, q *db.Queries, webhook uuid.UUID) error {
-	if _, err := q.RemoveQueueRowsOf(ctx, webhook, removeChunk); err != nil {
+	removed, err := q.RemoveQueueRowsOf(ctx, webhook, removeChunk)
+	if err != nil {
 		return fmt.Errorf("remove rows of deleted webhook: %w", err)
+	}
+	if removed == removeChunk {
+		return nil // to look whether there are more would read them all
 	}
 	if err := q.RemoveLane(ctx, webhook); err != nil {
 		return fmt.Errorf("remove lane of deleted webhook: %w", err)
