@@ -1,0 +1,433 @@
+// Package explain_test reads the plans of the queries that workers and the API
+// make while data flows: each must be backed by an index, whatever the server
+// believed of a table's size when it made the plan.
+package explain_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
+
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// The extent of the data: rows in each of the large tables, spread over hooks.
+const (
+	rows  = 200_000
+	hooks = 1000
+	each  = rows / hooks // a webhook's
+)
+
+var tenant = uuid.MustParse("0198f000-0000-7000-8000-000000000001")
+
+// hook is the id of the nth webhook.
+func hook(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-9000-%012d", n))
+}
+
+// delivery is the id of the nth delivery; it is webhook n % hooks's.
+func delivery(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-a000-%012d", n))
+}
+
+// fill puts data into tables that nothing has analysed, as a day's traffic does.
+const fill = `
+SET session_replication_role = replica; -- without triggers
+INSERT INTO tenants (id, generation) SELECT '0198f000-0000-7000-8000-000000000001', 1000;
+INSERT INTO tenants (id, generation) SELECT gen_random_uuid(), 1 FROM generate_series(1, 10000);
+INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint, generation, deleted_at)
+	SELECT ('0198f000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'w', 'https://example.com',
+		'{*}', '', '', n, CASE WHEN n % 500 = 499 THEN now() - interval '1 year' END FROM generate_series(0, 999) AS n;
+INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint)
+	SELECT gen_random_uuid(), gen_random_uuid(), 'other', 'https://example.com', '{*}', '', '' FROM generate_series(1, 20000);
+INSERT INTO events (day, tenant_id, id, type, stream_seq, created_at)
+	SELECT current_date, '0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', n, now() FROM generate_series(0, 199999) AS n;
+INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms)
+	SELECT ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid, current_date + n * interval '1 microsecond',
+		('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', gen_random_uuid(), 'e' || n,
+		'deal.moved', 1, 0, true, n % 10 > 0, 200, 5 FROM generate_series(0, 199999) AS n;
+INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id)
+	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid,
+		'0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', current_date, 1, n, 0, CASE WHEN n % 1000 < 900 THEN 0 ELSE 3 END, 1,
+		now() - n * interval '1 millisecond', '0198f000-0000-7000-b000-000000000000' FROM generate_series(0, 199999) AS n;
+INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at, backlog) -- fewer are due than a claim may take
+	SELECT id, tenant_id, now() - interval '200 s' + CASE WHEN generation < 150 THEN '0' ELSE interval '1 day' END, right(id::text, 1) = '0'
+	FROM webhooks WHERE name = 'w';
+INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) SELECT id, tenant_id, 'infinity' FROM webhooks WHERE name = 'other';
+INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, body)
+	SELECT 0, n, '0198f000-0000-7000-8000-000000000001', current_date, 'e' || n, '{}' FROM generate_series(0, 49999) AS n;
+INSERT INTO webhook_stats_hourly SELECT id, date_trunc('hour', now()), 'deal.moved', 200, tenant_id, 1, 1, 5 FROM webhooks;
+INSERT INTO webhook_durations_hourly SELECT id, date_trunc('hour', now()), 21, tenant_id, 1 FROM webhooks;
+INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
+	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
+INSERT INTO idempotency_keys (tenant_id, key, event_ids, day, body_hash, created_at)
+	SELECT '0198f000-0000-7000-8000-000000000001', 'key:' || n, '{e}', current_date, '', now() - n * interval '1 s' FROM generate_series(1, 50000) AS n;
+`
+
+// query is one of sqlc's, and what it may cost.
+type query struct {
+	name string
+	call func(q *db.Queries)
+	rows int // that may be read; blocks are bounded by it too
+}
+
+// workerQueries are what workers ask while they work.
+func workerQueries() []query {
+	ctx := context.Background()
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	const batch = 256
+	var (
+		ids, deliveries, leases, tenants []uuid.UUID
+		keys, types, texts               []string
+		days, created, hours             []time.Time
+		attempts, states, statuses       []int16
+		delays, ones                     []int64
+		limits                           []int32
+	)
+	for i := range batch {
+		n := i * 17
+		deliveries, leases = append(deliveries, delivery(n)), append(leases, uuid.MustParse("0198f000-0000-7000-b000-000000000000"))
+		ids, tenants = append(ids, hook(n%hooks)), append(tenants, tenant)
+		keys, types, texts = append(keys, fmt.Sprintf("e%d", n)), append(types, "deal.moved"), append(texts, "")
+		days, created = append(days, today), append(created, today.Add(time.Duration(n)*time.Microsecond))
+		hours = append(hours, time.Now().UTC().Truncate(time.Hour))
+		attempts, states, statuses = append(attempts, 1), append(states, 2), append(statuses, 200)
+		delays, ones, limits = append(delays, 1000), append(ones, 1), append(limits, 8)
+	}
+	lanes := make([]uuid.UUID, 200)
+	for i := range lanes {
+		lanes[i] = hook(i)
+	}
+	lease := uuid.New()
+	later := time.Now().Add(-24 * time.Hour)
+	return []query{
+		{name: "MatchBatch", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.MatchBatch(ctx, db.MatchBatchParams{
+				Days: days, Tenants: tenants, Ids: keys, FirstDay: today, LastDay: today, DistinctTenants: []uuid.UUID{tenant},
+			})
+		}},
+		{name: "PresentEvents", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.PresentEvents(ctx, db.PresentEventsParams{Days: days, Tenants: tenants, Ids: keys, FirstDay: today, LastDay: today})
+		}},
+		{name: "PresentLogs", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.PresentLogs(ctx, db.PresentLogsParams{
+				WebhookIds: ids, Created: created, Ids: deliveries, First: created[0], Last: created[batch-1],
+			})
+		}},
+		{name: "StandingQueueRows", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.StandingQueueRows(ctx, deliveries, leases, attempts) }},
+		{name: "FinishQueueRows", rows: 4 * batch, call: func(q *db.Queries) { _ = q.FinishQueueRows(ctx, deliveries, leases, attempts) }},
+		{name: "RescheduleQueueRows", rows: 4 * batch, call: func(q *db.Queries) {
+			_ = q.RescheduleQueueRows(ctx, db.RescheduleQueueRowsParams{
+				DeliveryIds: deliveries, LeaseIds: leases, Attempts: attempts, States: states, NextAttempts: attempts, DelayMs: delays,
+				LastStatuses: statuses, LastErrors: texts,
+			})
+		}},
+		{name: "WakeLanes", rows: 2 * batch, call: func(q *db.Queries) { _ = q.WakeLanes(ctx, ids[:50], tenants[:50], delays[:50]) }},
+		{name: "AddStats", rows: 2 * batch, call: func(q *db.Queries) {
+			_ = q.AddStats(ctx, db.AddStatsParams{
+				WebhookIds: ids[:50], Hours: hours[:50], EventTypes: types[:50], Statuses: statuses[:50], Tenants: tenants[:50],
+				Totals: ones[:50], Successful: ones[:50], DurationMsSums: ones[:50],
+			})
+		}},
+		{name: "AddDurations", rows: 2 * batch, call: func(q *db.Queries) {
+			_ = q.AddDurations(ctx, db.AddDurationsParams{
+				WebhookIds: ids[:50], Hours: hours[:50], Buckets: attempts[:50], Tenants: tenants[:50], Totals: ones[:50],
+			})
+		}},
+		{name: "ChangedWebhooks", rows: 50, call: func(q *db.Queries) { _, _ = q.ChangedWebhooks(ctx, 990, tenant) }},
+		{name: "WebhookForTest", rows: 2, call: func(q *db.Queries) { _, _ = q.WebhookForTest(ctx, hook(1), tenant) }},
+		{name: "EventBody", rows: 2, call: func(q *db.Queries) { _, _ = q.EventBody(ctx, tenant, today, "e100") }},
+		{name: "ClaimLanes", rows: 1000, call: func(q *db.Queries) { _, _ = q.ClaimLanes(ctx, []uuid.UUID{hook(2), hook(20)}, 200, 20) }},
+		{name: "LanesDue", rows: 20, call: func(q *db.Queries) { _, _ = q.LanesDue(ctx, []uuid.UUID{hook(2), hook(20)}) }},
+		{name: "LeaseQueueRows", rows: 200 * 8 * 5, call: func(q *db.Queries) {
+			_, _ = q.LeaseQueueRows(ctx, db.LeaseQueueRowsParams{LeaseID: &lease, LeaseSeconds: 45, WebhookIds: lanes, RowLimits: limits[:200]})
+		}},
+		{name: "RecomputeLanes", rows: 10 * 200, call: func(q *db.Queries) { _ = q.RecomputeLanes(ctx, lanes) }},
+		{name: "ShutLanes", rows: 10, call: func(q *db.Queries) { _ = q.ShutLanes(ctx, lanes[:2]) }},
+		{name: "LockLane", rows: 2, call: func(q *db.Queries) { _ = q.LockLane(ctx, hook(3)) }},
+		{name: "RepairLane", rows: 4, call: func(q *db.Queries) { _, _ = q.RepairLane(ctx, hook(3)) }},
+		// It may read what rows are left: it is asked when there are few.
+		{name: "RemoveLane", rows: 2 * each, call: func(q *db.Queries) { _ = q.RemoveLane(ctx, hook(3)) }},
+		{name: "RemoveQueueRowsOf", rows: 5 * each, call: func(q *db.Queries) { _, _ = q.RemoveQueueRowsOf(ctx, hook(3), 1000) }},
+		// Three probes a webhook with rows.
+		{name: "StrayLanes", rows: 6 * hooks, call: func(q *db.Queries) { _, _ = q.StrayLanes(ctx, 1000) }},
+		{name: "PurgeExhausted", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeExhausted(ctx, 100) }},
+		{name: "NeededEvents", rows: 1000, call: func(q *db.Queries) {
+			_, _ = q.NeededEvents(ctx, db.NeededEventsParams{Epoch: 1, First: 500, Below: 600, RowLimit: 1000})
+		}},
+		{name: "PurgeBodies", rows: 2000, call: func(q *db.Queries) { _, _ = q.PurgeBodies(ctx, 0, 1000, 100) }},
+		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
+		{name: "OutboxBatch", rows: 200, call: func(q *db.Queries) { _, _ = q.OutboxBatch(ctx, 5000, 100) }},
+		{name: "DeleteOutbox", rows: 10, call: func(q *db.Queries) { _ = q.DeleteOutbox(ctx, []int64{1, 2, 3}) }},
+		{name: "PurgeIdempotencyKeys", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeIdempotencyKeys(ctx, time.Now().Add(-time.Hour), 100) }},
+	}
+}
+
+// apiQueries are the API's lists and look-ups, made for one tenant.
+func apiQueries() []query {
+	ctx := context.Background()
+	from, to := time.Now().Add(-30*24*time.Hour), time.Now().Add(24*time.Hour)
+	midnight := time.Now().UTC().Truncate(24 * time.Hour)
+	before, cursor := midnight.Add(150_000*time.Microsecond), delivery(0)
+	middle, hookInMiddle := delivery(rows/2), hook(hooks/2)
+	failed, waiting := false, int16(0)
+	return []query{
+		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20})
+		}},
+		{name: "ListLogs, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListLogs(ctx, db.ListLogsParams{
+				WebhookID: hook(7), FromTime: from, ToTime: to, BeforeTime: &before, BeforeID: &cursor, RowLimit: 20,
+			})
+		}},
+		{name: "ListLogs, filtered", rows: 3 * each, call: func(q *db.Queries) {
+			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Success: &failed, RowLimit: 20})
+		}},
+		{name: "CountLogs", rows: 3 * each, call: func(q *db.Queries) {
+			_, _ = q.CountLogs(ctx, db.CountLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Cap: 10_000})
+		}},
+		{name: "ListQueue", rows: 60, call: func(q *db.Queries) { _, _ = q.ListQueue(ctx, db.ListQueueParams{WebhookID: hook(7), RowLimit: 20}) }},
+		{name: "ListQueue, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListQueue(ctx, db.ListQueueParams{WebhookID: hook(7), State: &waiting, Before: &middle, RowLimit: 20})
+		}},
+		{name: "CountQueue", rows: 3 * each, call: func(q *db.Queries) { _, _ = q.CountQueue(ctx, hook(7), &waiting, 10_000) }},
+		{name: "LockQueueRow", rows: 2, call: func(q *db.Queries) { _, _ = q.LockQueueRow(ctx, hook(7), delivery(7)) }},
+		{name: "RetryQueueRowNow", rows: 2, call: func(q *db.Queries) { _ = q.RetryQueueRowNow(ctx, delivery(7)) }},
+		{name: "CancelQueueRow", rows: 2, call: func(q *db.Queries) { _ = q.CancelQueueRow(ctx, delivery(7)) }},
+		{name: "ListWebhooks", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListWebhooks(ctx, db.ListWebhooksParams{TenantID: tenant, RowLimit: 20})
+		}},
+		{name: "ListWebhooks, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListWebhooks(ctx, db.ListWebhooksParams{TenantID: tenant, Before: &hookInMiddle, RowLimit: 20})
+		}},
+		{name: "CountWebhooks", rows: 2 * hooks, call: func(q *db.Queries) {
+			_, _ = q.CountWebhooks(ctx, db.CountWebhooksParams{TenantID: tenant, Cap: 10_000})
+		}},
+		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
+		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},
+	}
+}
+
+// known are queries that read more than they should, by the knowledge that they
+// were planned with. Each is to be mended and taken off here.
+var known = map[string][]string{
+	"nothing": {
+		"LeaseQueueRows",                         // walks all webhooks: look each up by LATERAL
+		"CountLogs",                              // walks the tenant's logs: the policy's column leads an index
+		"ListQueue", "ListQueue, deep by cursor", // sorts the lane: bitmap scans are allowed
+		"ListLogs, deep by cursor", "ListWebhooks, deep by cursor", // walk to the cursor: it stands in an OR
+	},
+	"size": {"ListQueue", "ListQueue, deep by cursor", "ListLogs, deep by cursor", "ListWebhooks, deep by cursor"},
+	"all":  {"GetWebhook"}, // walks the tenant's webhooks: the policy's column leads an index
+}
+
+// recorder takes a query's text and arguments instead of asking.
+type recorder struct {
+	sql  string
+	args []any
+}
+
+var errRecorded = errors.New("recorded")
+
+func (r *recorder) Exec(_ context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	r.sql, r.args = sql, args
+	return pgconn.CommandTag{}, errRecorded
+}
+
+func (r *recorder) Query(_ context.Context, sql string, args ...any) (pgx.Rows, error) {
+	r.sql, r.args = sql, args
+	return nil, errRecorded
+}
+
+func (r *recorder) QueryRow(_ context.Context, sql string, args ...any) pgx.Row {
+	r.sql, r.args = sql, args
+	return r
+}
+
+func (r *recorder) Scan(...any) error { return errRecorded }
+
+// session is a connection with every query prepared, and planned without regard
+// to its arguments.
+type session struct {
+	conn    *pgx.Conn
+	queries []query
+	args    [][]any
+}
+
+func prepare(t *testing.T, url string, queries []query) *session {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	pgxuuid.Register(conn.TypeMap())
+	s := &session{conn: conn, queries: queries}
+	s.exec(t, "SET plan_cache_mode = force_generic_plan")
+	s.exec(t, "SET timezone = 'UTC'")
+	s.exec(t, "SELECT set_config('app.tenant_id', $1, false)", tenant.String())
+	for i, q := range queries {
+		var r recorder
+		q.call(db.New(&r))
+		s.exec(t, fmt.Sprintf("PREPARE q%d AS %s", i, r.sql))
+		s.args = append(s.args, s.literals(t, i, r.args))
+		s.plan(t, i, "EXPLAIN (FORMAT JSON)") // the plan is kept from here on
+	}
+	return s
+}
+
+// literals are arguments as text: EXECUTE takes no others.
+func (s *session) literals(t *testing.T, i int, args []any) (literals []any) {
+	t.Helper()
+	var types []uint32
+	err := s.conn.QueryRow(t.Context(), "SELECT parameter_types::oid[] FROM pg_prepared_statements WHERE name = $1", fmt.Sprintf("q%d", i)).Scan(&types)
+	if err != nil || len(types) != len(args) {
+		t.Fatalf("%s: %d parameters for %d arguments, %v", s.queries[i].name, len(types), len(args), err)
+	}
+	for k, arg := range args {
+		text, err := s.conn.TypeMap().Encode(types[k], pgtype.TextFormatCode, arg, []byte{})
+		if err != nil {
+			t.Fatalf("%s: argument %d: %v", s.queries[i].name, k+1, err)
+		}
+		if text == nil {
+			literals = append(literals, nil)
+		} else {
+			literals = append(literals, string(text))
+		}
+	}
+	return literals
+}
+
+func (s *session) exec(t *testing.T, sql string, args ...any) {
+	t.Helper()
+	if _, err := s.conn.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// node is one of a plan.
+type node struct {
+	Type     string  `json:"Node Type"`
+	Relation string  `json:"Relation Name"`
+	Index    string  `json:"Index Name"`
+	Loops    float64 `json:"Actual Loops"`
+	Rows     float64 `json:"Actual Rows"` // a loop's, as are the next two
+	Filtered float64 `json:"Rows Removed by Filter"`
+	Recheck  float64 `json:"Rows Removed by Index Recheck"`
+	Hit      int     `json:"Shared Hit Blocks"`
+	Read     int     `json:"Shared Read Blocks"`
+	Plans    []node  `json:"Plans"`
+}
+
+// read sums up the rows that a plan's scans of tables read, and names scans that
+// no index backs.
+func (n *node) read() (rows float64, unbacked []string) {
+	if strings.HasSuffix(n.Type, "Scan") && (n.Relation != "" || n.Index != "") {
+		rows = n.Loops * (n.Rows + n.Filtered + n.Recheck)
+	}
+	if n.Type == "Seq Scan" && rows > 0 {
+		unbacked = append(unbacked, n.Relation)
+	}
+	for i := range n.Plans {
+		r, u := n.Plans[i].read()
+		rows, unbacked = rows+r, append(unbacked, u...)
+	}
+	return rows, unbacked
+}
+
+func (s *session) plan(t *testing.T, i int, explain string) (plan node, text string) {
+	t.Helper()
+	var places []string
+	for k := range s.args[i] {
+		places = append(places, fmt.Sprintf("$%d", k+1))
+	}
+	statement := fmt.Sprintf("%s EXECUTE q%d", explain, i)
+	if len(places) > 0 {
+		statement += "(" + strings.Join(places, ", ") + ")"
+	}
+	args := append([]any{pgx.QueryExecModeSimpleProtocol}, s.args[i]...)
+	if err := s.conn.QueryRow(t.Context(), statement, args...).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", s.queries[i].name, err)
+	}
+	var plans []struct{ Plan node }
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		t.Fatalf("%s: %v", s.queries[i].name, err)
+	}
+	return plans[0].Plan, text
+}
+
+// check runs every query, undoes it, and looks at what was read.
+func (s *session) check(t *testing.T, knowledge string) {
+	t.Helper()
+	for i, q := range s.queries {
+		s.exec(t, "BEGIN")
+		plan, text := s.plan(t, i, "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)")
+		s.exec(t, "ROLLBACK")
+		read, unbacked := plan.read()
+		blocks := plan.Hit + plan.Read
+		if int(read) > q.rows || blocks > 200+20*q.rows || len(unbacked) > 0 {
+			if slices.Contains(known[knowledge], q.name) {
+				t.Logf("known: %s reads %.0f rows, of at most %d", q.name, read, q.rows)
+				continue
+			}
+			t.Errorf("%s reads %.0f rows and %d blocks, of at most %d and %d; read without an index: %q\n%s",
+				q.name, read, blocks, q.rows, 200+20*q.rows, unbacked, text)
+		}
+	}
+}
+
+func TestQueries_AreBackedByIndexes(t *testing.T) {
+	t.Parallel()
+	d := testenv.DB(t)
+	super, err := pgx.Connect(t.Context(), d.URL(testenv.Superuser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer super.Close(context.WithoutCancel(t.Context()))
+	// Nothing comes and analyses what is filled.
+	if _, err := super.Exec(t.Context(), `DO $$ DECLARE t regclass; BEGIN
+		FOR t IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace LOOP
+			EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', t);
+		END LOOP; END $$`); err != nil {
+		t.Fatal(err)
+	}
+	sessions := func() map[string]*session {
+		return map[string]*session{
+			"worker": prepare(t, d.URL(testenv.Worker), workerQueries()),
+			"api":    prepare(t, d.URL(testenv.API), apiQueries()),
+		}
+	}
+	empty := sessions()
+	if _, err := super.Exec(t.Context(), fill); err != nil {
+		t.Fatal(err)
+	}
+	for role, s := range empty {
+		t.Run("of the "+role+", planned while tables were empty", func(t *testing.T) { s.check(t, "nothing") })
+	}
+	for role, s := range sessions() {
+		t.Run("of the "+role+", planned when they are full", func(t *testing.T) { s.check(t, "size") })
+	}
+	if _, err := super.Exec(t.Context(), "ANALYZE"); err != nil {
+		t.Fatal(err)
+	}
+	for role, s := range sessions() {
+		t.Run("of the "+role+", planned with all that is known", func(t *testing.T) {
+			s.exec(t, "SET plan_cache_mode = auto")
+			s.check(t, "all")
+		})
+	}
+}
