@@ -108,6 +108,40 @@ func TestClaimer_claim(t *testing.T) {
 		}
 	})
 
+	t.Run("passes over endpoints whose breaker is open, however little room there is", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		sick, sicker := w.webhook(), w.webhook()
+		w.queue(sick, due(60)...)
+		w.queue(sicker, due(60)...)
+		c := w.claimer(2) // one for lanes
+		c.net.answer = func(context.Context, *attempt.Request) attempt.Outcome {
+			return attempt.Outcome{Class: attempt.ClassRefused, Start: time.Now(), Duration: time.Millisecond}
+		}
+		open := func() bool { return slices.Contains(c.Pool.Full(), sick) && slices.Contains(c.Pool.Full(), sicker) }
+		eventually(t, "breakers to open", func() bool {
+			w.once(c)
+			return open()
+		})
+		eventually(t, "room", func() bool { return c.Pool.Room() == 1 })
+		healthy, backlogged := w.webhook(), w.webhook()
+		want := slices.Concat(w.queue(healthy, due(1)...), w.queue(backlogged, due(1)...))
+		// One sick lane is ahead in each band.
+		w.exec("UPDATE webhook_lanes SET backlog = webhook_id = ANY($1), turn_at = '-infinity'", []uuid.UUID{sicker, backlogged})
+		w.exec("UPDATE webhook_lanes SET next_due_at = now() - interval '1 day' WHERE webhook_id = ANY($1)", []uuid.UUID{sick, sicker})
+		var got []uuid.UUID
+		for range 2 {
+			got = append(got, w.once(c)...)
+			eventually(t, "room", func() bool { return c.Pool.Room() == 1 })
+		}
+		if !open() {
+			t.Fatal("the breakers have closed again: this test proves nothing")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("leased %v, want %v", got, want)
+		}
+	})
+
 	t.Run("lets a lane sleep until its next row or the end of its leases", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
@@ -254,10 +288,17 @@ func TestClaimer_claim_Inactive(t *testing.T) {
 	if worked, err := c.claim(t.Context()); worked || err != nil {
 		t.Errorf("claimed from a webhook that was switched off: %t, %v", worked, err)
 	}
-	w.exec("UPDATE webhook_lanes SET blocked_until = '-infinity'") // switched off between two statements of a claim
-	if got := w.once(c); len(got) != 0 {
-		t.Errorf("leased %v from a webhook that was switched off", got)
-	}
+	t.Run("is seen by the statement that leases, too", func(t *testing.T) {
+		for what, off := range map[string]func(){ // between two statements of a claim
+			"switched off": func() {},
+			"deleted":      func() { w.activate(hook, true); w.remove(hook) },
+		} {
+			off()
+			if rows := w.of(t).lease(newID(), hook); len(rows) != 0 {
+				t.Errorf("leased %d rows of a webhook that was %s", len(rows), what)
+			}
+		}
+	})
 }
 
 func TestClaimer_claim_Deleted(t *testing.T) {
@@ -366,12 +407,7 @@ func TestClaimer_offer(t *testing.T) {
 		w.queue(hook, row{attempt: 2, due: -time.Second})
 		c := w.claimer(100)
 		lease := newID()
-		rows, err := w.store.Queries().LeaseQueueRows(t.Context(), db.LeaseQueueRowsParams{
-			WebhookIds: []uuid.UUID{hook}, RowLimits: []int32{1}, LeaseID: &lease, LeaseSeconds: 45,
-		})
-		if err != nil || len(rows) != 1 {
-			t.Fatalf("leased %d rows, %v", len(rows), err)
-		}
+		rows := w.lease(lease, hook)
 		c.Pool.Close(t.Context()) // the worker stops between claim and offer
 		c.offer(lease, &rows[0])
 		given(t, c)

@@ -51,6 +51,25 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// of is the world for a part of its test.
+func (w *world) of(t *testing.T) *world {
+	part := *w
+	part.t = t
+	return &part
+}
+
+// lease leases a webhook's due rows without regard to its lane.
+func (w *world) lease(lease, hook uuid.UUID) []db.LeaseQueueRowsRow {
+	w.t.Helper()
+	rows, err := w.store.Queries().LeaseQueueRows(w.t.Context(), db.LeaseQueueRowsParams{
+		WebhookIds: []uuid.UUID{hook}, RowLimits: []int32{100}, LeaseID: &lease, LeaseSeconds: 45,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return rows
+}
+
 func newVault(t *testing.T) *vault.Vault {
 	t.Helper()
 	keyset, err := vault.NewKeyset()
@@ -213,7 +232,7 @@ func (w *world) super(statement string, args ...any) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer conn.Close(context.WithoutCancel(w.t.Context())) //nolint:errcheck // nothing is lost with it
+	defer conn.Close(context.WithoutCancel(w.t.Context()))
 	if _, err := conn.Exec(w.t.Context(), "SET session_replication_role = replica"); err != nil {
 		w.t.Fatal(err)
 	}

@@ -283,7 +283,10 @@ func TestClaimer_Sweep(t *testing.T) {
 		w.queue(shut, due(3)...)
 		w.activate(shut, false)
 		w.queue(later, row{due: time.Hour})
-		w.queue(exhausted, row{state: 3, due: time.Hour})
+		w.queue(exhausted, row{state: 3, due: time.Hour}, row{due: 2 * time.Hour}) // the first is no longer waited for
+		if stray, err := w.store.Queries().StrayLanes(t.Context(), 10); len(stray) != 0 || err != nil {
+			t.Errorf("%d lanes are to be looked at (%v)", len(stray), err)
+		}
 		before := ask[string](w, lanesAndRows)
 		if repaired, err := c.Sweep(t.Context()); repaired != 0 || err != nil {
 			t.Errorf("repaired %d lanes (%v)", repaired, err)
