@@ -143,7 +143,7 @@ func crash(t *testing.T, at place, seed uint64, env ...string) (w *world, faults
 	if course.workers == 1 || course.returns {
 		victim.Launch()
 	}
-	w.sys.AwaitIdle(50 * time.Second) // lanes are swept after a minute: too late to help
+	w.sys.AwaitIdle(100 * time.Second) // longer than until a sweep: a lane that it had to repair is a fault below, and tells which kind of delay it was
 	faults, again = w.Faults()
 	return w, faults, again
 }
