@@ -225,11 +225,11 @@ func TestIntake_Entry(t *testing.T) {
 		w.took = 5 * time.Second
 		msg := fetch("e1")
 		w.in.begin(t.Context(), []jetstream.Msg{msg})
-		time.Sleep(leaseAfter - time.Millisecond)
+		time.Sleep(time.Second - time.Millisecond)
 		if e := w.entry(); e != nil {
 			t.Fatal("entered before its time")
 		}
-		time.Sleep(2 * sweepEvery)
+		time.Sleep(50 * time.Millisecond)
 		e := w.entry()
 		if e == nil || len(e.Logs) != 0 || len(e.Rows) != 1 {
 			t.Fatalf("entered %+v", e)
@@ -348,6 +348,20 @@ func TestIntake_Entry(t *testing.T) {
 		if e == nil || len(e.Logs) != 1 || e.Logs[0].Counted || len(e.Rows) != 1 || e.Rows[0].Attempt != 1 || e.Rows[0].Delay != 0 {
 			t.Errorf("entered %+v", e)
 		}
+	})
+}
+
+func TestIntake_Drain(t *testing.T) {
+	t.Parallel()
+	bubble(t, "enters whatever is held", 1, func(t *testing.T, w *world) {
+		w.in.register(&held{event: bus.Event{Tenant: tenant, ID: "e1"}, since: time.Now()})
+		w.in.Drain()
+		if e := w.entry(); e == nil || e.Event.ID != "e1" {
+			t.Fatalf("entered %+v", e)
+		}
+		w.in.Drain() // once
+		w.entry().Done(ledger.Committed)
+		w.in.Wait()
 	})
 }
 
