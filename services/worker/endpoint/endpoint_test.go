@@ -1,6 +1,9 @@
 package endpoint
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"slices"
@@ -95,6 +98,13 @@ func TestOpener_Open(t *testing.T) {
 		} {
 			if got := signedWith(t, e.Signer(at), current, previous); !slices.Equal(got, want) {
 				t.Errorf("%s before the end it is signed with %q, want %q", ends.Sub(at), got, want)
+			}
+			header := http.Header{}
+			e.Signer(at).Sign(header, "e1", "deal.moved", at, []byte(`{}`))
+			mac := hmac.New(sha256.New, []byte(current))
+			mac.Write([]byte(`{}`))
+			if got := header.Get(webhook.HeaderSignatureHex); got != hex.EncodeToString(mac.Sum(nil)) {
+				t.Errorf("%s before the end the hex signature is %q, want the new secret's", ends.Sub(at), got)
 			}
 		}
 	})
