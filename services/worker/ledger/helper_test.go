@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,7 +92,17 @@ func (w *world) sql(statement string) {
 // ask returns what a query answers in its one column, row by row, as the worker.
 func ask[T any](w *world, query string, args ...any) []T {
 	w.t.Helper()
-	rows, err := w.store.Pool().Query(w.t.Context(), query, args...)
+	return askOf[T](w, w.store.Pool(), query, args...)
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+func askOf[T any](w *world, of querier, query string, args ...any) []T {
+	w.t.Helper()
+	rows, err := of.Query(w.t.Context(), query, args...)
 	if err != nil {
 		w.t.Fatalf("%s: %v", query, err)
 	}
@@ -257,11 +266,23 @@ func items(of ...any) (all []*item) {
 	return all
 }
 
-// consistent checks what must hold whatever has happened: statistics equal the
-// logs, and no attempt counts twice.
+// consistent checks what must hold at every moment, whatever has happened:
+// statistics equal the logs, and no attempt counts twice.
 func (w *world) consistent() {
 	w.t.Helper()
-	expect(w, "statistics that do not equal the logs", []int64{0}, `
+	// Others may be at work: all of it in one snapshot.
+	tx, err := w.store.Pool().BeginTx(w.t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(w.t.Context())) //nolint:errcheck // it only reads
+	none := func(what, query string) {
+		w.t.Helper()
+		if n := askOf[int64](w, tx, "SELECT count(*) FROM ("+query+") AS found")[0]; n != 0 {
+			w.t.Errorf("%d %s", n, what)
+		}
+	}
+	none("statistics do not equal the logs", `
 		WITH logs AS (
 			SELECT webhook_id, date_trunc('hour', created_at) AS hour, event_type, status, tenant_id, count(*) AS total,
 				count(*) FILTER (WHERE success) AS successful, sum(duration_ms)::bigint AS duration
@@ -269,21 +290,16 @@ func (w *world) consistent() {
 		), stats AS (
 			SELECT webhook_id, hour, event_type, status, tenant_id, total, successful, duration_ms_sum FROM webhook_stats_hourly
 		)
-		SELECT count(*) FROM ((TABLE logs EXCEPT TABLE stats) UNION ALL (TABLE stats EXCEPT TABLE logs)) AS differences`)
-	expect(w, "attempts that count twice", []int64{0}, `
-		SELECT count(*) FROM (SELECT FROM webhook_logs WHERE counted GROUP BY delivery_id, attempt HAVING count(*) > 1) AS twice`)
-	histogram := func(query string) string {
-		lines := ask[string](w, query)
-		slices.Sort(lines)
-		return strings.Join(lines, "\n")
-	}
-	rows, err := w.store.Pool().Query(w.t.Context(), "SELECT webhook_id, created_at, duration_ms FROM webhook_logs WHERE counted")
+		(TABLE logs EXCEPT TABLE stats) UNION ALL (TABLE stats EXCEPT TABLE logs)`)
+	none("attempts count twice", `
+		SELECT FROM webhook_logs WHERE counted GROUP BY delivery_id, attempt HAVING count(*) > 1`)
+	rows, err := tx.Query(w.t.Context(), "SELECT webhook_id, created_at, duration_ms FROM webhook_logs WHERE counted")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	type key struct {
 		webhook uuid.UUID
-		hour    time.Time
+		hour    int64
 		bucket  int16
 	}
 	totals := map[key]int{}
@@ -293,19 +309,20 @@ func (w *world) consistent() {
 		ms      int32
 	)
 	if _, err := pgx.ForEachRow(rows, []any{&webhook, &at, &ms}, func() error {
-		totals[key{webhook, at.UTC().Truncate(time.Hour), bucket(ms)}]++
+		totals[key{webhook, at.Truncate(time.Hour).Unix(), bucket(ms)}]++
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	var lines []string
+	var want []string
 	for k, total := range totals {
-		lines = append(lines, fmt.Sprintf("%s %d %d %d", k.webhook, k.hour.Unix(), k.bucket, total))
+		want = append(want, fmt.Sprintf("%s %d %d %d", k.webhook, k.hour, k.bucket, total))
 	}
-	slices.Sort(lines)
-	got := histogram("SELECT concat_ws(' ', webhook_id, extract(epoch FROM hour)::bigint, bucket, total) FROM webhook_durations_hourly")
-	if want := strings.Join(lines, "\n"); got != want {
-		w.t.Errorf("durations do not equal the logs:\n%s\nwant\n%s", got, want)
+	got := askOf[string](w, tx, "SELECT concat_ws(' ', webhook_id, extract(epoch FROM hour)::bigint, bucket, total) FROM webhook_durations_hourly")
+	slices.Sort(want)
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		w.t.Errorf("durations do not equal the logs: %q, want %q", got, want)
 	}
 }
 
