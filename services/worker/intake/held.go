@@ -69,7 +69,7 @@ func (h *held) join(msg jetstream.Msg) {
 // once: it would hold the worker's attempts for too long.
 func (in *Intake) start(h *held, m match.Match) {
 	h.mu.Lock()
-	h.deliveries = make([]flight, len(m.Endpoints), len(m.Endpoints)+len(m.Sealed))
+	h.deliveries = make([]flight, len(m.Endpoints))
 	h.sealed = m.Sealed
 	h.open = len(m.Endpoints)
 	park := len(m.Endpoints) > maxFanOut
