@@ -41,6 +41,11 @@ alter role primezap_worker set enable_seqscan = off;
 alter role primezap_worker set enable_hashjoin = off;
 alter role primezap_worker set enable_mergejoin = off;
 alter role primezap_worker set plan_cache_mode = auto;
+-- A bitmap scan reads all that its condition covers, however few rows are asked
+-- for in whatever order.
+alter role primezap_worker set enable_bitmapscan = off;
+alter role primezap_api set enable_bitmapscan = off;
+alter role primezap_api set enable_seqscan = off;
 
 do $$
 begin

@@ -34,13 +34,17 @@ SET (next_due_at, backlog, turn_at) = (
   SELECT coalesce(m.due_at, 'infinity'), coalesce(m.due_at <= now(), false),
     CASE WHEN m.due_at <= now() THEN clock_timestamp() ELSE l.turn_at END
   FROM (SELECT (SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = l.webhook_id AND q.state < 3
-    ORDER BY q.due_at LIMIT 1) AS due_at) AS m)
+    ORDER BY q.due_at LIMIT 1) AS due_at OFFSET 0) AS m) -- OFFSET: looked up once, not for each use
 WHERE l.webhook_id = ANY(@webhook_ids::uuid[]);
 
 -- name: ShutLanes :exec
--- Of inactive webhooks, seen inactive while the lane was locked: a webhook that
--- is activated meanwhile opens it after us.
-UPDATE webhook_lanes SET blocked_until = 'infinity' WHERE webhook_id = ANY(@webhook_ids::uuid[]);
+-- Of inactive webhooks. The lanes are locked, so this looks again: the statement
+-- that locked them saw webhooks as they were before, and one that was activated
+-- since has opened its lane already. One that is activated from here on opens it
+-- after us.
+UPDATE webhook_lanes l SET blocked_until = 'infinity'
+WHERE l.webhook_id = ANY(@webhook_ids::uuid[])
+  AND (SELECT NOT w.active AND w.deleted_at IS NULL FROM webhooks w WHERE w.id = l.webhook_id); -- no EXISTS: a join may walk all webhooks
 
 -- name: RemoveLane :exec
 DELETE FROM webhook_lanes l WHERE l.webhook_id = @webhook_id

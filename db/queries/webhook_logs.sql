@@ -35,8 +35,9 @@ WHERE webhook_id = @webhook_id
   AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
   AND (sqlc.narg('event_id')::text IS NULL OR event_id = sqlc.narg('event_id'))
   AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
-  AND (sqlc.narg('before_time')::timestamptz IS NULL
-    OR (created_at, id) < (sqlc.narg('before_time'), sqlc.narg('before_id')::uuid))
+  AND (created_at, id) < (
+    CASE WHEN sqlc.narg('before_time')::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE sqlc.narg('before_time')::timestamptz END,
+    CASE WHEN sqlc.narg('before_id')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before_id')::uuid END)
 ORDER BY created_at DESC, id DESC
 LIMIT @row_limit OFFSET @row_offset;
 

@@ -20,7 +20,7 @@ SELECT * FROM webhooks
 WHERE tenant_id = @tenant_id AND deleted_at IS NULL
   AND (sqlc.narg('active')::boolean IS NULL OR active = sqlc.narg('active'))
   AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions'))
-  AND (sqlc.narg('before')::uuid IS NULL OR id < sqlc.narg('before'))
+  AND id < CASE WHEN sqlc.narg('before')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before')::uuid END
 ORDER BY id DESC
 LIMIT @row_limit OFFSET @row_offset;
 
@@ -58,7 +58,7 @@ SELECT t.generation AS tenant_generation, w.id, w.url, w.events, w.active, w.ope
   w.previous_secret, w.previous_secret_until, w.headers, w.rate_per_second, w.retry_delays, w.generation,
   (w.deleted_at IS NOT NULL)::boolean AS deleted
 FROM tenants t
-JOIN webhooks w ON w.tenant_id = t.id AND w.generation > @since
+JOIN webhooks w ON w.tenant_id = t.id AND w.generation > @since AND w.generation > 0
 WHERE t.id = @tenant_id
 ORDER BY w.generation;
 

@@ -136,8 +136,9 @@ WHERE webhook_id = $1
   AND ($5::text IS NULL OR event_type = $5)
   AND ($6::text IS NULL OR event_id = $6)
   AND ($7::smallint IS NULL OR status BETWEEN $7 AND $8::smallint)
-  AND ($9::timestamptz IS NULL
-    OR (created_at, id) < ($9, $10::uuid))
+  AND (created_at, id) < (
+    CASE WHEN $9::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $9::timestamptz END,
+    CASE WHEN $10::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $10::uuid END)
 ORDER BY created_at DESC, id DESC
 LIMIT $12 OFFSET $11
 `

@@ -17,7 +17,7 @@ SELECT t.generation AS tenant_generation, w.id, w.url, w.events, w.active, w.ope
   w.previous_secret, w.previous_secret_until, w.headers, w.rate_per_second, w.retry_delays, w.generation,
   (w.deleted_at IS NOT NULL)::boolean AS deleted
 FROM tenants t
-JOIN webhooks w ON w.tenant_id = t.id AND w.generation > $1
+JOIN webhooks w ON w.tenant_id = t.id AND w.generation > $1 AND w.generation > 0
 WHERE t.id = $2
 ORDER BY w.generation
 `
@@ -236,7 +236,7 @@ SELECT id, tenant_id, name, url, description, events, active, operational, secre
 WHERE tenant_id = $1 AND deleted_at IS NULL
   AND ($2::boolean IS NULL OR active = $2)
   AND ($3::text[] IS NULL OR events && $3)
-  AND ($4::uuid IS NULL OR id < $4)
+  AND id < CASE WHEN $4::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $4::uuid END
 ORDER BY id DESC
 LIMIT $6 OFFSET $5
 `

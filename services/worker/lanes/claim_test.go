@@ -288,6 +288,17 @@ func TestClaimer_claim_Inactive(t *testing.T) {
 	if worked, err := c.claim(t.Context()); worked || err != nil {
 		t.Errorf("claimed from a webhook that was switched off: %t, %v", worked, err)
 	}
+	t.Run("is looked at again by the statement that shuts", func(t *testing.T) {
+		// Switched on between that and the statement that locked the lane.
+		w := w.of(t)
+		on := w.webhook()
+		w.queue(on, due(1)...)
+		if err := w.store.Queries().ShutLanes(t.Context(), []uuid.UUID{on}); err != nil {
+			t.Fatal(err)
+		}
+		expect(w, "the lane of an active webhook is shut", []bool{false},
+			"SELECT blocked_until = 'infinity' FROM webhook_lanes WHERE webhook_id = $1", on)
+	})
 	t.Run("is seen by the statement that leases, too", func(t *testing.T) {
 		for what, off := range map[string]func(){ // between two statements of a claim
 			"switched off": func() {},
