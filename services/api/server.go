@@ -97,6 +97,7 @@ type handlers struct {
 	*webhooks.Service
 	*events
 	operations
+	rest
 }
 
 func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterface) {

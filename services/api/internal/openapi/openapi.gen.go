@@ -60,6 +60,30 @@ func (e HealthStatus) Valid() bool {
 	}
 }
 
+// Defines values for JobState.
+const (
+	JobStateCompleted JobState = "completed"
+	JobStateFailed    JobState = "failed"
+	JobStatePending   JobState = "pending"
+	JobStateRunning   JobState = "running"
+)
+
+// Valid indicates whether the value is a known member of the JobState enum.
+func (e JobState) Valid() bool {
+	switch e {
+	case JobStateCompleted:
+		return true
+	case JobStateFailed:
+		return true
+	case JobStatePending:
+		return true
+	case JobStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Kind.
 const (
 	KindDelivery Kind = "delivery"
@@ -81,12 +105,141 @@ func (e Kind) Valid() bool {
 	}
 }
 
+// Defines values for ReplayState.
+const (
+	ReplayStateCancelled ReplayState = "cancelled"
+	ReplayStateCompleted ReplayState = "completed"
+	ReplayStateFailed    ReplayState = "failed"
+	ReplayStatePending   ReplayState = "pending"
+	ReplayStateRunning   ReplayState = "running"
+)
+
+// Valid indicates whether the value is a known member of the ReplayState enum.
+func (e ReplayState) Valid() bool {
+	switch e {
+	case ReplayStateCancelled:
+		return true
+	case ReplayStateCompleted:
+		return true
+	case ReplayStateFailed:
+		return true
+	case ReplayStatePending:
+		return true
+	case ReplayStateRunning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Scope.
+const (
+	ChannelsWrite Scope = "channels:write"
+	EventsWrite   Scope = "events:write"
+	Platform      Scope = "platform"
+	WebhooksRead  Scope = "webhooks:read"
+	WebhooksWrite Scope = "webhooks:write"
+)
+
+// Valid indicates whether the value is a known member of the Scope enum.
+func (e Scope) Valid() bool {
+	switch e {
+	case ChannelsWrite:
+		return true
+	case EventsWrite:
+		return true
+	case Platform:
+		return true
+	case WebhooksRead:
+		return true
+	case WebhooksWrite:
+		return true
+	default:
+		return false
+	}
+}
+
+// APIKey defines model for APIKey.
+type APIKey struct {
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Hint The key's end, to recognise it by
+	Hint string             `json:"hint"`
+	ID   openapi_types.UUID `json:"id"`
+
+	// LastUsedAt To the minute
+	LastUsedAt *time.Time `json:"lastUsedAt"`
+	Name       string     `json:"name"`
+	Scopes     []string   `json:"scopes"`
+}
+
+// APIKeyInput defines model for APIKeyInput.
+type APIKeyInput struct {
+	Name   string   `json:"name"`
+	Scopes []string `json:"scopes"`
+}
+
+// APIKeyPage defines model for APIKeyPage.
+type APIKeyPage struct {
+	Data       []APIKey   `json:"data"`
+	Pagination Pagination `json:"pagination"`
+}
+
+// APIKeyWithKey defines model for APIKeyWithKey.
+type APIKeyWithKey struct {
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Hint The key's end, to recognise it by
+	Hint string             `json:"hint"`
+	ID   openapi_types.UUID `json:"id"`
+	Key  string             `json:"key"`
+
+	// LastUsedAt To the minute
+	LastUsedAt *time.Time `json:"lastUsedAt"`
+	Name       string     `json:"name"`
+	Scopes     []string   `json:"scopes"`
+}
+
 // AttemptError defines model for AttemptError.
 type AttemptError struct {
 	// Class dns, refused, blocked, tls, timeout, reset, status, redirect, body,
 	// body_lost or interrupted
 	Class   string `json:"class"`
 	Message string `json:"message"`
+}
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	// Action Such as `webhook.updated`
+	Action string `json:"action"`
+
+	// Actor `key:` and a key's id, `user:` and a user's, or `system`
+	Actor string `json:"actor"`
+
+	// After As it is since, without secrets; null for what was deleted
+	After json.RawMessage `json:"after"`
+
+	// Before As it was, without secrets; null for what was created
+	Before    json.RawMessage    `json:"before"`
+	CreatedAt time.Time          `json:"createdAt"`
+	ID        openapi_types.UUID `json:"id"`
+	SubjectID string             `json:"subjectId"`
+
+	// SubjectType Such as `webhook`
+	SubjectType string `json:"subjectType"`
+}
+
+// AuditPage defines model for AuditPage.
+type AuditPage struct {
+	Data       []AuditEntry `json:"data"`
+	Pagination Pagination   `json:"pagination"`
+}
+
+// BulkResult defines model for BulkResult.
+type BulkResult struct {
+	// Complete False when the time for one request was over before all were dealt with; ask again
+	Complete bool  `json:"complete"`
+	Count    int64 `json:"count"`
 }
 
 // Delivery defines model for Delivery.
@@ -118,9 +271,73 @@ type DeliveryPage struct {
 // DeliveryState An exhausted delivery is kept for 7 days
 type DeliveryState string
 
+// Erasure defines model for Erasure.
+type Erasure struct {
+	// Bodies Bodies erased so far
+	Bodies    int64     `json:"bodies"`
+	CreatedAt time.Time `json:"createdAt"`
+
+	// Deliveries Deliveries removed from queues so far
+	Deliveries int64 `json:"deliveries"`
+
+	// Events Events of the contact that were found so far
+	Events     int64              `json:"events"`
+	FinishedAt *time.Time         `json:"finishedAt"`
+	ID         openapi_types.UUID `json:"id"`
+
+	// Logs Log rows whose answers were erased so far
+	Logs  int64    `json:"logs"`
+	State JobState `json:"state"`
+}
+
+// ErasureInput defines model for ErasureInput.
+type ErasureInput struct {
+	// ContactID The `data.contact.id` of its events
+	ContactID string `json:"contactId"`
+}
+
+// Event defines model for Event.
+type Event struct {
+	// ContactID `data.contact.id`
+	ContactID *string `json:"contactId"`
+
+	// CreatedAt When it was accepted
+	CreatedAt time.Time `json:"createdAt"`
+	Event     string    `json:"event"`
+	ID        string    `json:"id"`
+}
+
 // EventAccepted defines model for EventAccepted.
 type EventAccepted struct {
 	ID string `json:"id"`
+}
+
+// EventDelivery defines model for EventDelivery.
+type EventDelivery struct {
+	Attempts      int                `json:"attempts"`
+	ID            openapi_types.UUID `json:"id"`
+	Kind          Kind               `json:"kind"`
+	LastAttemptAt *time.Time         `json:"lastAttemptAt"`
+	LastError     *string            `json:"lastError"`
+	LastStatus    *int               `json:"lastStatus"`
+
+	// State That of its row in the queue; without one `delivered`, or `failed` where it was
+	// exhausted, cancelled or removed
+	State     string             `json:"state"`
+	WebhookID openapi_types.UUID `json:"webhookId"`
+}
+
+// EventDetail defines model for EventDetail.
+type EventDetail struct {
+	// Body What is signed and sent
+	Body      json.RawMessage `json:"body"`
+	ContactID *string         `json:"contactId"`
+	CreatedAt time.Time       `json:"createdAt"`
+
+	// Deliveries At most 1 000
+	Deliveries []EventDelivery `json:"deliveries"`
+	Event      string          `json:"event"`
+	ID         string          `json:"id"`
 }
 
 // EventInput defines model for EventInput.
@@ -140,6 +357,12 @@ type EventInput struct {
 
 	// Timestamp Default: now
 	Timestamp *time.Time `json:"timestamp,omitempty"`
+}
+
+// EventPage defines model for EventPage.
+type EventPage struct {
+	Data       []Event    `json:"data"`
+	Pagination Pagination `json:"pagination"`
 }
 
 // EventResult defines model for EventResult.
@@ -164,6 +387,32 @@ type EventTypeList struct {
 	Data []EventType `json:"data"`
 }
 
+// Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
+// each with a value or with operators, for example
+// `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
+type Filter = json.RawMessage
+
+// FilterPreview defines model for FilterPreview.
+type FilterPreview struct {
+	// Data What the filter was tried on
+	Data    json.RawMessage `json:"data"`
+	Matches bool            `json:"matches"`
+}
+
+// FilterPreviewInput defines model for FilterPreviewInput.
+type FilterPreviewInput struct {
+	// Data An event's data, instead of an example
+	Data json.RawMessage `json:"data,omitempty"`
+
+	// Event The event type whose example is tried
+	Event *string `json:"event,omitempty"`
+
+	// Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
+	// each with a value or with operators, for example
+	// `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
+	Filter Filter `json:"filter"`
+}
+
 // Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 // values; sending that back keeps the stored one.
 type Headers map[string]string
@@ -175,6 +424,9 @@ type Health struct {
 
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
+
+// JobState defines model for JobState.
+type JobState string
 
 // Kind defines model for Kind.
 type Kind string
@@ -200,20 +452,123 @@ type Pagination struct {
 // Problem defines model for Problem.
 type Problem = problem.Problem
 
+// Rate How many attempts the endpoint gets a second, of all workers together
+type Rate struct {
+	PerSecond int `json:"perSecond"`
+}
+
+// RegenerateSecretInput defines model for RegenerateSecretInput.
+type RegenerateSecretInput struct {
+	// GracePeriodSeconds How long the old secret signs beside the new one; 0 not at all
+	GracePeriodSeconds *int `json:"gracePeriodSeconds,omitempty"`
+}
+
+// Replay defines model for Replay.
+type Replay struct {
+	CreatedAt  time.Time          `json:"createdAt"`
+	Events     []string           `json:"events"`
+	FinishedAt *time.Time         `json:"finishedAt"`
+	ID         openapi_types.UUID `json:"id"`
+
+	// Inserted Deliveries put into the webhook's queue so far
+	Inserted int64     `json:"inserted"`
+	Since    time.Time `json:"since"`
+
+	// Skipped Events that match but are not delivered again: they still wait, have succeeded, or are no longer stored
+	Skipped int64       `json:"skipped"`
+	State   ReplayState `json:"state"`
+
+	// Status all or failed
+	Status    string             `json:"status"`
+	Until     time.Time          `json:"until"`
+	WebhookID openapi_types.UUID `json:"webhookId"`
+}
+
+// ReplayInput defines model for ReplayInput.
+type ReplayInput struct {
+	// Events Event types, prefixes or `*`. Default: all that the webhook subscribes to
+	Events []string `json:"events,omitempty"`
+
+	// Since Events accepted at this time or later
+	Since string `json:"since"`
+
+	// Status `failed`: only events that the webhook has not answered with a 2xx
+	Status *string `json:"status,omitempty"`
+
+	// Until And before this one. Default: now
+	Until *string `json:"until,omitempty"`
+}
+
+// ReplayState defines model for ReplayState.
+type ReplayState string
+
 // RetryInput defines model for RetryInput.
 type RetryInput struct {
+	AutoRecover *bool `json:"autoRecover,omitempty"`
+
 	// DelaysSeconds Waits after each failed attempt, 1 s to 24 h; none means a single attempt. Default: 1, 5, 15
 	DelaysSeconds *[]int `json:"delaysSeconds,omitempty"`
 }
 
 // RetryPolicy defines model for RetryPolicy.
 type RetryPolicy struct {
+	// AutoRecover Once the endpoint answers again, deliveries exhausted in the last 24 hours are
+	// made again, each once
+	AutoRecover bool `json:"autoRecover"`
+
 	// DelaysSeconds Waits after each failed attempt, 1 s to 24 h; none means a single attempt
 	DelaysSeconds []int `json:"delaysSeconds"`
 }
 
+// Scope defines model for Scope.
+type Scope string
+
+// StatsByDay defines model for StatsByDay.
+type StatsByDay struct {
+	// Date A UTC day with calls
+	Date       string `json:"date"`
+	Failed     int64  `json:"failed"`
+	Successful int64  `json:"successful"`
+	Total      int64  `json:"total"`
+}
+
+// StatsByEvent defines model for StatsByEvent.
+type StatsByEvent struct {
+	Event      string `json:"event"`
+	Failed     int64  `json:"failed"`
+	Successful int64  `json:"successful"`
+	Total      int64  `json:"total"`
+}
+
+// StatsByStatus defines model for StatsByStatus.
+type StatsByStatus struct {
+	// Status null for attempts without an answer
+	Status *int  `json:"status"`
+	Total  int64 `json:"total"`
+}
+
 // Subscriptions Event types, prefixes such as `deal.*`, or `*`
 type Subscriptions = []string
+
+// TenantDeletion defines model for TenantDeletion.
+type TenantDeletion struct {
+	CreatedAt  time.Time          `json:"createdAt"`
+	FinishedAt *time.Time         `json:"finishedAt"`
+	ID         openapi_types.UUID `json:"id"`
+
+	// Rows Rows deleted so far
+	Rows  int64    `json:"rows"`
+	State JobState `json:"state"`
+
+	// Step What is being deleted
+	Step     string             `json:"step"`
+	TenantID openapi_types.UUID `json:"tenantId"`
+}
+
+// TenantDeletionInput defines model for TenantDeletionInput.
+type TenantDeletionInput struct {
+	TenantID string `json:"tenantId"`
+}
 
 // TestInput defines model for TestInput.
 type TestInput struct {
@@ -246,16 +601,19 @@ type Webhook struct {
 	DisabledReason *string    `json:"disabledReason"`
 
 	// Events Event types, prefixes such as `deal.*`, or `*`
-	Events Subscriptions `json:"events"`
+	Events Subscriptions   `json:"events"`
+	Filter json.RawMessage `json:"filter"`
 
 	// Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 	// values; sending that back keeps the stored one.
-	Headers Headers            `json:"headers"`
-	ID      openapi_types.UUID `json:"id"`
-	Name    string             `json:"name"`
-	Retry   RetryPolicy        `json:"retry"`
+	Headers     Headers            `json:"headers"`
+	ID          openapi_types.UUID `json:"id"`
+	Name        string             `json:"name"`
+	Operational bool               `json:"operational"`
+	Rate        *Rate              `json:"rate"`
+	Retry       RetryPolicy        `json:"retry"`
 
-	// SecretHint The end of the secret
+	// SecretHint Its beginning and end, to recognise the secret by: `whsec_…x4Qz`
 	SecretHint string    `json:"secretHint"`
 	UpdatedAt  time.Time `json:"updatedAt"`
 	URL        string    `json:"url"`
@@ -268,9 +626,14 @@ type WebhookInput struct {
 
 	// Events Event types, prefixes such as `deal.*`, or `*`
 	Events  Subscriptions     `json:"events"`
+	Filter  json.RawMessage   `json:"filter,omitempty"`
 	Headers map[string]string `json:"headers,omitempty"`
 	Name    string            `json:"name"`
-	Retry   *RetryInput       `json:"retry,omitempty"`
+
+	// Operational Whether it also gets `webhook.failing` and `webhook.disabled`, of any webhook
+	Operational *bool       `json:"operational,omitempty"`
+	Rate        *Rate       `json:"rate,omitempty"`
+	Retry       *RetryInput `json:"retry,omitempty"`
 
 	// Secret Printable ASCII; generated when absent at creation
 	Secret *string `json:"secret,omitempty"`
@@ -332,11 +695,44 @@ type WebhookPatch struct {
 	Active      strict.Optional[bool]              `json:"active,omitempty"`
 	Description strict.Optional[string]            `json:"description,omitempty"`
 	Events      strict.Optional[[]string]          `json:"events,omitempty"`
+	Filter      strict.Optional[json.RawMessage]   `json:"filter,omitempty"`
 	Headers     strict.Optional[map[string]string] `json:"headers,omitempty"`
 	Name        strict.Optional[string]            `json:"name,omitempty"`
+	Operational strict.Optional[bool]              `json:"operational,omitempty"`
+	Rate        strict.Optional[Rate]              `json:"rate,omitempty"`
 	Retry       strict.Optional[RetryInput]        `json:"retry,omitempty"`
 	Secret      strict.Optional[string]            `json:"secret,omitempty"`
 	URL         strict.Optional[string]            `json:"url,omitempty"`
+}
+
+// WebhookStats defines model for WebhookStats.
+type WebhookStats struct {
+	Period struct {
+		// From Inclusive; a full hour
+		From time.Time `json:"from"`
+
+		// To Exclusive
+		To time.Time `json:"to"`
+	} `json:"period"`
+	Stats struct {
+		AverageDurationMs *float32        `json:"averageDurationMs"`
+		ByDay             []StatsByDay    `json:"byDay"`
+		ByEvent           []StatsByEvent  `json:"byEvent"`
+		ByStatus          []StatsByStatus `json:"byStatus"`
+		FailedCalls       int64           `json:"failedCalls"`
+
+		// P50DurationMs Within 5 %
+		P50DurationMs *float32 `json:"p50DurationMs"`
+
+		// P95DurationMs Within 5 %
+		P95DurationMs *float32 `json:"p95DurationMs"`
+
+		// SuccessRate 0 to 1; null without calls
+		SuccessRate     *float32 `json:"successRate"`
+		SuccessfulCalls int64    `json:"successfulCalls"`
+		TotalCalls      int64    `json:"totalCalls"`
+	} `json:"stats"`
+	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
 // WebhookWithSecret defines model for WebhookWithSecret.
@@ -350,21 +746,27 @@ type WebhookWithSecret struct {
 	DisabledReason *string    `json:"disabledReason"`
 
 	// Events Event types, prefixes such as `deal.*`, or `*`
-	Events Subscriptions `json:"events"`
+	Events Subscriptions   `json:"events"`
+	Filter json.RawMessage `json:"filter"`
 
 	// Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 	// values; sending that back keeps the stored one.
-	Headers Headers            `json:"headers"`
-	ID      openapi_types.UUID `json:"id"`
-	Name    string             `json:"name"`
-	Retry   RetryPolicy        `json:"retry"`
-	Secret  string             `json:"secret"`
+	Headers     Headers            `json:"headers"`
+	ID          openapi_types.UUID `json:"id"`
+	Name        string             `json:"name"`
+	Operational bool               `json:"operational"`
+	Rate        *Rate              `json:"rate"`
+	Retry       RetryPolicy        `json:"retry"`
+	Secret      string             `json:"secret"`
 
-	// SecretHint The end of the secret
+	// SecretHint Its beginning and end, to recognise the secret by: `whsec_…x4Qz`
 	SecretHint string    `json:"secretHint"`
 	UpdatedAt  time.Time `json:"updatedAt"`
 	URL        string    `json:"url"`
 }
+
+// APIKeyID defines model for APIKeyId.
+type APIKeyID = string
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -372,14 +774,58 @@ type Cursor = string
 // DeliveryID defines model for DeliveryId.
 type DeliveryID = string
 
+// ErasureID defines model for ErasureId.
+type ErasureID = string
+
+// EventID defines model for EventId.
+type EventID = string
+
 // Limit defines model for Limit.
 type Limit = string
 
 // Page defines model for Page.
 type Page = string
 
+// ReplayID defines model for ReplayId.
+type ReplayID = string
+
+// TenantDeletionID defines model for TenantDeletionId.
+type TenantDeletionID = string
+
 // WebhookID defines model for WebhookId.
 type WebhookID = string
+
+// ListAPIKeysParams defines parameters for ListAPIKeys.
+type ListAPIKeysParams struct {
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListAuditLogParams defines parameters for ListAuditLog.
+type ListAuditLogParams struct {
+	// Action Such as `webhook.updated`
+	Action *string `form:"action,omitempty" json:"action,omitempty"`
+
+	// SubjectID The id of what was changed
+	SubjectID *string `form:"subjectId,omitempty" json:"subjectId,omitempty"`
+
+	// From Not before this time
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time
+	To *string `form:"to,omitempty" json:"to,omitempty"`
+
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListWebhooksParams defines parameters for ListWebhooks.
 type ListWebhooksParams struct {
@@ -422,9 +868,33 @@ type ListWebhookLogsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// CancelDeliveriesParams defines parameters for CancelDeliveries.
+type CancelDeliveriesParams struct {
+	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
+}
+
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
 	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
+
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListEventsParams defines parameters for ListEvents.
+type ListEventsParams struct {
+	// Event An event type
+	Event *string `form:"event,omitempty" json:"event,omitempty"`
+
+	// From Not before this time. Default: 7 days before `to`
+	From *string `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Before this time. Default: now
+	To *string `form:"to,omitempty" json:"to,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
 	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
@@ -439,6 +909,10 @@ type PublishEventsJSONBody = json.RawMessage
 
 // PublishEventsParams defines parameters for PublishEvents.
 type PublishEventsParams struct {
+	// Strict `false` takes data that the event type's schema refuses. Size, depth and
+	// numbers are bounded all the same.
+	Strict *string `form:"strict,omitempty" json:"strict,omitempty"`
+
 	// IdempotencyKey 1 to 255 visible ASCII characters. A repeated request with the same key and
 	// body is accepted once and gets the same ids, for 24 hours.
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
@@ -447,8 +921,14 @@ type PublishEventsParams struct {
 	Traceparent *string `json:"traceparent,omitempty"`
 }
 
+// CreateAPIKeyJSONRequestBody defines body for CreateAPIKey for application/json ContentType.
+type CreateAPIKeyJSONRequestBody = APIKeyInput
+
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
 type CreateWebhookJSONRequestBody = WebhookInput
+
+// PreviewFilterJSONRequestBody defines body for PreviewFilter for application/json ContentType.
+type PreviewFilterJSONRequestBody = FilterPreviewInput
 
 // UpdateWebhookJSONRequestBody defines body for UpdateWebhook for application/json ContentType.
 type UpdateWebhookJSONRequestBody = WebhookPatch
@@ -456,20 +936,47 @@ type UpdateWebhookJSONRequestBody = WebhookPatch
 // ReplaceWebhookJSONRequestBody defines body for ReplaceWebhook for application/json ContentType.
 type ReplaceWebhookJSONRequestBody = WebhookInput
 
+// RegenerateWebhookSecretJSONRequestBody defines body for RegenerateWebhookSecret for application/json ContentType.
+type RegenerateWebhookSecretJSONRequestBody = RegenerateSecretInput
+
+// CreateReplayJSONRequestBody defines body for CreateReplay for application/json ContentType.
+type CreateReplayJSONRequestBody = ReplayInput
+
 // TestWebhookJSONRequestBody defines body for TestWebhook for application/json ContentType.
 type TestWebhookJSONRequestBody = TestInput
+
+// CreateErasureJSONRequestBody defines body for CreateErasure for application/json ContentType.
+type CreateErasureJSONRequestBody = ErasureInput
 
 // PublishEventsJSONRequestBody defines body for PublishEvents for application/json ContentType.
 type PublishEventsJSONRequestBody = PublishEventsJSONBody
 
+// CreateTenantDeletionJSONRequestBody defines body for CreateTenantDeletion for application/json ContentType.
+type CreateTenantDeletionJSONRequestBody = TenantDeletionInput
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAPIKeys List the API keys that are valid, newest first
+	// (GET /api/api-keys)
+	ListAPIKeys(ctx echo.Context, params ListAPIKeysParams) error
+	// CreateAPIKey Create an API key
+	// (POST /api/api-keys)
+	CreateAPIKey(ctx echo.Context) error
+	// RevokeAPIKey Revoke an API key
+	// (DELETE /api/api-keys/{id})
+	RevokeAPIKey(ctx echo.Context, id APIKeyID) error
+	// ListAuditLog List who changed what, newest first
+	// (GET /api/audit-log)
+	ListAuditLog(ctx echo.Context, params ListAuditLogParams) error
 	// ListWebhooks List webhooks, newest first
 	// (GET /api/custom-webhooks)
 	ListWebhooks(ctx echo.Context, params ListWebhooksParams) error
 	// CreateWebhook Create a webhook
 	// (POST /api/custom-webhooks)
 	CreateWebhook(ctx echo.Context) error
+	// PreviewFilter Try a filter
+	// (POST /api/custom-webhooks/filter/preview)
+	PreviewFilter(ctx echo.Context) error
 	// DeleteWebhook Delete a webhook
 	// (DELETE /api/custom-webhooks/{id})
 	DeleteWebhook(ctx echo.Context, id WebhookID) error
@@ -482,27 +989,69 @@ type ServerInterface interface {
 	// ReplaceWebhook Replace a webhook
 	// (PUT /api/custom-webhooks/{id})
 	ReplaceWebhook(ctx echo.Context, id WebhookID) error
+	// EnableWebhook Make a webhook active again
+	// (POST /api/custom-webhooks/{id}/enable)
+	EnableWebhook(ctx echo.Context, id WebhookID) error
 	// ListWebhookLogs List attempts, newest first
 	// (GET /api/custom-webhooks/{id}/logs)
 	ListWebhookLogs(ctx echo.Context, id WebhookID, params ListWebhookLogsParams) error
+	// CancelDeliveries Cancel all deliveries, or those in one state
+	// (DELETE /api/custom-webhooks/{id}/queue)
+	CancelDeliveries(ctx echo.Context, id WebhookID, params CancelDeliveriesParams) error
 	// ListDeliveries List deliveries that are not done, newest first
 	// (GET /api/custom-webhooks/{id}/queue)
 	ListDeliveries(ctx echo.Context, id WebhookID, params ListDeliveriesParams) error
+	// RetryDeliveries Make all exhausted deliveries due again
+	// (POST /api/custom-webhooks/{id}/queue/retry)
+	RetryDeliveries(ctx echo.Context, id WebhookID) error
 	// CancelDelivery Cancel a delivery
 	// (DELETE /api/custom-webhooks/{id}/queue/{deliveryId})
 	CancelDelivery(ctx echo.Context, id WebhookID, deliveryID DeliveryID) error
 	// RetryDelivery Make a delivery due now
 	// (POST /api/custom-webhooks/{id}/queue/{deliveryId}/retry)
 	RetryDelivery(ctx echo.Context, id WebhookID, deliveryID DeliveryID) error
+	// RegenerateWebhookSecret Replace the secret
+	// (POST /api/custom-webhooks/{id}/regenerate-secret)
+	RegenerateWebhookSecret(ctx echo.Context, id WebhookID) error
+	// CreateReplay Deliver stored events again
+	// (POST /api/custom-webhooks/{id}/replay)
+	CreateReplay(ctx echo.Context, id WebhookID) error
+	// GetWebhookStats Read the statistics of the last 30 days
+	// (GET /api/custom-webhooks/{id}/stats)
+	GetWebhookStats(ctx echo.Context, id WebhookID) error
 	// TestWebhook Make a signed attempt now
 	// (POST /api/custom-webhooks/{id}/test)
 	TestWebhook(ctx echo.Context, id WebhookID) error
+	// CreateErasure Erase what is stored of a contact
+	// (POST /api/erasures)
+	CreateErasure(ctx echo.Context) error
+	// GetErasure Read how far an erasure is
+	// (GET /api/erasures/{id})
+	GetErasure(ctx echo.Context, id ErasureID) error
 	// ListEventTypes List the event types
 	// (GET /api/event-types)
 	ListEventTypes(ctx echo.Context) error
+	// ListEvents List events that were handed to the webhooks, newest first
+	// (GET /api/events)
+	ListEvents(ctx echo.Context, params ListEventsParams) error
 	// PublishEvents Publish an event, or up to 500
 	// (POST /api/events)
 	PublishEvents(ctx echo.Context, params PublishEventsParams) error
+	// GetEvent Read an event with its body and deliveries
+	// (GET /api/events/{id})
+	GetEvent(ctx echo.Context, id EventID) error
+	// CancelReplay Cancel a replay
+	// (DELETE /api/replays/{id})
+	CancelReplay(ctx echo.Context, id ReplayID) error
+	// GetReplay Read how far a replay is
+	// (GET /api/replays/{id})
+	GetReplay(ctx echo.Context, id ReplayID) error
+	// CreateTenantDeletion Delete a tenant with all that is stored of it
+	// (POST /api/tenant-deletions)
+	CreateTenantDeletion(ctx echo.Context) error
+	// GetTenantDeletion Read how far a deletion is
+	// (GET /api/tenant-deletions/{id})
+	GetTenantDeletion(ctx echo.Context, id TenantDeletionID) error
 	// GetHealth Whether the process answers
 	// (GET /healthz)
 	GetHealth(ctx echo.Context) error
@@ -517,6 +1066,123 @@ type ServerInterface interface {
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListAPIKeys converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAPIKeys(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAPIKeysParams
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAPIKeys(ctx, params)
+	return err
+}
+
+// CreateAPIKey converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAPIKey(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAPIKey(ctx)
+	return err
+}
+
+// RevokeAPIKey converts echo context to params.
+func (w *ServerInterfaceWrapper) RevokeAPIKey(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id APIKeyID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RevokeAPIKey(ctx, id)
+	return err
+}
+
+// ListAuditLog converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAuditLog(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditLogParams
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", ctx.QueryParams(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter action: %s", err))
+	}
+
+	// ------------- Optional query parameter "subjectId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subjectId", ctx.QueryParams(), &params.SubjectID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subjectId: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAuditLog(ctx, params)
+	return err
 }
 
 // ListWebhooks converts echo context to params.
@@ -571,6 +1237,15 @@ func (w *ServerInterfaceWrapper) CreateWebhook(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.CreateWebhook(ctx)
+	return err
+}
+
+// PreviewFilter converts echo context to params.
+func (w *ServerInterfaceWrapper) PreviewFilter(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.PreviewFilter(ctx)
 	return err
 }
 
@@ -635,6 +1310,22 @@ func (w *ServerInterfaceWrapper) ReplaceWebhook(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ReplaceWebhook(ctx, id)
+	return err
+}
+
+// EnableWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) EnableWebhook(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EnableWebhook(ctx, id)
 	return err
 }
 
@@ -719,6 +1410,31 @@ func (w *ServerInterfaceWrapper) ListWebhookLogs(ctx echo.Context) error {
 	return err
 }
 
+// CancelDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelDeliveries(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CancelDeliveriesParams
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelDeliveries(ctx, id, params)
+	return err
+}
+
 // ListDeliveries converts echo context to params.
 func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
 	var err error
@@ -762,6 +1478,22 @@ func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListDeliveries(ctx, id, params)
+	return err
+}
+
+// RetryDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) RetryDeliveries(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RetryDeliveries(ctx, id)
 	return err
 }
 
@@ -813,6 +1545,54 @@ func (w *ServerInterfaceWrapper) RetryDelivery(ctx echo.Context) error {
 	return err
 }
 
+// RegenerateWebhookSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RegenerateWebhookSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RegenerateWebhookSecret(ctx, id)
+	return err
+}
+
+// CreateReplay converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateReplay(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateReplay(ctx, id)
+	return err
+}
+
+// GetWebhookStats converts echo context to params.
+func (w *ServerInterfaceWrapper) GetWebhookStats(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id WebhookID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetWebhookStats(ctx, id)
+	return err
+}
+
 // TestWebhook converts echo context to params.
 func (w *ServerInterfaceWrapper) TestWebhook(ctx echo.Context) error {
 	var err error
@@ -829,6 +1609,31 @@ func (w *ServerInterfaceWrapper) TestWebhook(ctx echo.Context) error {
 	return err
 }
 
+// CreateErasure converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateErasure(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateErasure(ctx)
+	return err
+}
+
+// GetErasure converts echo context to params.
+func (w *ServerInterfaceWrapper) GetErasure(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ErasureID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetErasure(ctx, id)
+	return err
+}
+
 // ListEventTypes converts echo context to params.
 func (w *ServerInterfaceWrapper) ListEventTypes(ctx echo.Context) error {
 	var err error
@@ -838,12 +1643,71 @@ func (w *ServerInterfaceWrapper) ListEventTypes(ctx echo.Context) error {
 	return err
 }
 
+// ListEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) ListEvents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListEventsParams
+	// ------------- Optional query parameter "event" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "event", ctx.QueryParams(), &params.Event, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListEvents(ctx, params)
+	return err
+}
+
 // PublishEvents converts echo context to params.
 func (w *ServerInterfaceWrapper) PublishEvents(ctx echo.Context) error {
 	var err error
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params PublishEventsParams
+	// ------------- Optional query parameter "strict" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "strict", ctx.QueryParams(), &params.Strict, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter strict: %s", err))
+	}
 
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "Idempotency-Key" -------------
@@ -879,6 +1743,79 @@ func (w *ServerInterfaceWrapper) PublishEvents(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.PublishEvents(ctx, params)
+	return err
+}
+
+// GetEvent converts echo context to params.
+func (w *ServerInterfaceWrapper) GetEvent(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id EventID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetEvent(ctx, id)
+	return err
+}
+
+// CancelReplay converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelReplay(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ReplayID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelReplay(ctx, id)
+	return err
+}
+
+// GetReplay converts echo context to params.
+func (w *ServerInterfaceWrapper) GetReplay(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ReplayID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetReplay(ctx, id)
+	return err
+}
+
+// CreateTenantDeletion converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateTenantDeletion(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateTenantDeletion(ctx)
+	return err
+}
+
+// GetTenantDeletion converts echo context to params.
+func (w *ServerInterfaceWrapper) GetTenantDeletion(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id TenantDeletionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetTenantDeletion(ctx, id)
 	return err
 }
 
@@ -963,12 +1900,31 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PATCH(options.BaseURL+"/api/custom-webhooks/:id", wrapper.UpdateWebhook, options.OperationMiddlewares["updateWebhook"]...)
 	router.PUT(options.BaseURL+"/api/custom-webhooks/:id", wrapper.ReplaceWebhook, options.OperationMiddlewares["replaceWebhook"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks/:id/logs", wrapper.ListWebhookLogs, options.OperationMiddlewares["listWebhookLogs"]...)
+	router.GET(options.BaseURL+"/api/custom-webhooks/:id/stats", wrapper.GetWebhookStats, options.OperationMiddlewares["getWebhookStats"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/regenerate-secret", wrapper.RegenerateWebhookSecret, options.OperationMiddlewares["regenerateWebhookSecret"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/enable", wrapper.EnableWebhook, options.OperationMiddlewares["enableWebhook"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/replay", wrapper.CreateReplay, options.OperationMiddlewares["createReplay"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/filter/preview", wrapper.PreviewFilter, options.OperationMiddlewares["previewFilter"]...)
+	router.DELETE(options.BaseURL+"/api/replays/:id", wrapper.CancelReplay, options.OperationMiddlewares["cancelReplay"]...)
+	router.GET(options.BaseURL+"/api/replays/:id", wrapper.GetReplay, options.OperationMiddlewares["getReplay"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks/:id/test", wrapper.TestWebhook, options.OperationMiddlewares["testWebhook"]...)
+	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id/queue", wrapper.CancelDeliveries, options.OperationMiddlewares["cancelDeliveries"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks/:id/queue", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/queue/retry", wrapper.RetryDeliveries, options.OperationMiddlewares["retryDeliveries"]...)
 	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id/queue/:deliveryId", wrapper.CancelDelivery, options.OperationMiddlewares["cancelDelivery"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks/:id/queue/:deliveryId/retry", wrapper.RetryDelivery, options.OperationMiddlewares["retryDelivery"]...)
 	router.GET(options.BaseURL+"/api/event-types", wrapper.ListEventTypes, options.OperationMiddlewares["listEventTypes"]...)
+	router.GET(options.BaseURL+"/api/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
 	router.POST(options.BaseURL+"/api/events", wrapper.PublishEvents, options.OperationMiddlewares["publishEvents"]...)
+	router.GET(options.BaseURL+"/api/events/:id", wrapper.GetEvent, options.OperationMiddlewares["getEvent"]...)
+	router.GET(options.BaseURL+"/api/api-keys", wrapper.ListAPIKeys, options.OperationMiddlewares["listAPIKeys"]...)
+	router.POST(options.BaseURL+"/api/api-keys", wrapper.CreateAPIKey, options.OperationMiddlewares["createAPIKey"]...)
+	router.DELETE(options.BaseURL+"/api/api-keys/:id", wrapper.RevokeAPIKey, options.OperationMiddlewares["revokeAPIKey"]...)
+	router.GET(options.BaseURL+"/api/audit-log", wrapper.ListAuditLog, options.OperationMiddlewares["listAuditLog"]...)
+	router.POST(options.BaseURL+"/api/erasures", wrapper.CreateErasure, options.OperationMiddlewares["createErasure"]...)
+	router.GET(options.BaseURL+"/api/erasures/:id", wrapper.GetErasure, options.OperationMiddlewares["getErasure"]...)
+	router.POST(options.BaseURL+"/api/tenant-deletions", wrapper.CreateTenantDeletion, options.OperationMiddlewares["createTenantDeletion"]...)
+	router.GET(options.BaseURL+"/api/tenant-deletions/:id", wrapper.GetTenantDeletion, options.OperationMiddlewares["getTenantDeletion"]...)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetOpenAPI, options.OperationMiddlewares["getOpenAPI"]...)
@@ -976,6 +1932,166 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListAPIKeysRequestObject struct {
+	Params ListAPIKeysParams
+}
+
+type ListAPIKeysResponseObject interface {
+	VisitListAPIKeysResponse(w http.ResponseWriter) error
+}
+
+type ListAPIKeys200JSONResponse APIKeyPage
+
+func (response ListAPIKeys200JSONResponse) VisitListAPIKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAPIKeysdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAPIKeysdefaultApplicationProblemPlusJSONResponse) VisitListAPIKeysResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAPIKeyRequestObject struct {
+	Body *CreateAPIKeyJSONRequestBody
+}
+
+type CreateAPIKeyResponseObject interface {
+	VisitCreateAPIKeyResponse(w http.ResponseWriter) error
+}
+
+type CreateAPIKey201ResponseHeaders struct {
+	Location *string
+}
+
+type CreateAPIKey201JSONResponse struct {
+	Body    APIKeyWithKey
+	Headers CreateAPIKey201ResponseHeaders
+}
+
+func (response CreateAPIKey201JSONResponse) VisitCreateAPIKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAPIKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAPIKeydefaultApplicationProblemPlusJSONResponse) VisitCreateAPIKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeAPIKeyRequestObject struct {
+	ID APIKeyID `json:"id"`
+}
+
+type RevokeAPIKeyResponseObject interface {
+	VisitRevokeAPIKeyResponse(w http.ResponseWriter) error
+}
+
+type RevokeAPIKey204Response struct {
+}
+
+func (response RevokeAPIKey204Response) VisitRevokeAPIKeyResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeAPIKeydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeAPIKeydefaultApplicationProblemPlusJSONResponse) VisitRevokeAPIKeyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditLogRequestObject struct {
+	Params ListAuditLogParams
+}
+
+type ListAuditLogResponseObject interface {
+	VisitListAuditLogResponse(w http.ResponseWriter) error
+}
+
+type ListAuditLog200JSONResponse AuditPage
+
+func (response ListAuditLog200JSONResponse) VisitListAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditLogdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAuditLogdefaultApplicationProblemPlusJSONResponse) VisitListAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListWebhooksRequestObject struct {
 	Params ListWebhooksParams
@@ -1054,6 +2170,45 @@ type CreateWebhookdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CreateWebhookdefaultApplicationProblemPlusJSONResponse) VisitCreateWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewFilterRequestObject struct {
+	Body *PreviewFilterJSONRequestBody
+}
+
+type PreviewFilterResponseObject interface {
+	VisitPreviewFilterResponse(w http.ResponseWriter) error
+}
+
+type PreviewFilter200JSONResponse FilterPreview
+
+func (response PreviewFilter200JSONResponse) VisitPreviewFilterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PreviewFilterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PreviewFilterdefaultApplicationProblemPlusJSONResponse) VisitPreviewFilterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1217,6 +2372,45 @@ func (response ReplaceWebhookdefaultApplicationProblemPlusJSONResponse) VisitRep
 	return err
 }
 
+type EnableWebhookRequestObject struct {
+	ID WebhookID `json:"id"`
+}
+
+type EnableWebhookResponseObject interface {
+	VisitEnableWebhookResponse(w http.ResponseWriter) error
+}
+
+type EnableWebhook200JSONResponse Webhook
+
+func (response EnableWebhook200JSONResponse) VisitEnableWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnableWebhookdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EnableWebhookdefaultApplicationProblemPlusJSONResponse) VisitEnableWebhookResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListWebhookLogsRequestObject struct {
 	ID     WebhookID `json:"id"`
 	Params ListWebhookLogsParams
@@ -1257,6 +2451,46 @@ func (response ListWebhookLogsdefaultApplicationProblemPlusJSONResponse) VisitLi
 	return err
 }
 
+type CancelDeliveriesRequestObject struct {
+	ID     WebhookID `json:"id"`
+	Params CancelDeliveriesParams
+}
+
+type CancelDeliveriesResponseObject interface {
+	VisitCancelDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type CancelDeliveries200JSONResponse BulkResult
+
+func (response CancelDeliveries200JSONResponse) VisitCancelDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCancelDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListDeliveriesRequestObject struct {
 	ID     WebhookID `json:"id"`
 	Params ListDeliveriesParams
@@ -1286,6 +2520,45 @@ type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryDeliveriesRequestObject struct {
+	ID WebhookID `json:"id"`
+}
+
+type RetryDeliveriesResponseObject interface {
+	VisitRetryDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type RetryDeliveries202JSONResponse BulkResult
+
+func (response RetryDeliveries202JSONResponse) VisitRetryDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RetryDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitRetryDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1365,6 +2638,135 @@ func (response RetryDeliverydefaultApplicationProblemPlusJSONResponse) VisitRetr
 	return err
 }
 
+type RegenerateWebhookSecretRequestObject struct {
+	ID   WebhookID `json:"id"`
+	Body *RegenerateWebhookSecretJSONRequestBody
+}
+
+type RegenerateWebhookSecretResponseObject interface {
+	VisitRegenerateWebhookSecretResponse(w http.ResponseWriter) error
+}
+
+type RegenerateWebhookSecret200JSONResponse WebhookWithSecret
+
+func (response RegenerateWebhookSecret200JSONResponse) VisitRegenerateWebhookSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RegenerateWebhookSecretdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RegenerateWebhookSecretdefaultApplicationProblemPlusJSONResponse) VisitRegenerateWebhookSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateReplayRequestObject struct {
+	ID   WebhookID `json:"id"`
+	Body *CreateReplayJSONRequestBody
+}
+
+type CreateReplayResponseObject interface {
+	VisitCreateReplayResponse(w http.ResponseWriter) error
+}
+
+type CreateReplay202ResponseHeaders struct {
+	Location *string
+}
+
+type CreateReplay202JSONResponse struct {
+	Body    Replay
+	Headers CreateReplay202ResponseHeaders
+}
+
+func (response CreateReplay202JSONResponse) VisitCreateReplayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateReplaydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateReplaydefaultApplicationProblemPlusJSONResponse) VisitCreateReplayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWebhookStatsRequestObject struct {
+	ID WebhookID `json:"id"`
+}
+
+type GetWebhookStatsResponseObject interface {
+	VisitGetWebhookStatsResponse(w http.ResponseWriter) error
+}
+
+type GetWebhookStats200JSONResponse WebhookStats
+
+func (response GetWebhookStats200JSONResponse) VisitGetWebhookStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetWebhookStatsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetWebhookStatsdefaultApplicationProblemPlusJSONResponse) VisitGetWebhookStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type TestWebhookRequestObject struct {
 	ID   WebhookID `json:"id"`
 	Body *TestWebhookJSONRequestBody
@@ -1405,6 +2807,94 @@ func (response TestWebhookdefaultApplicationProblemPlusJSONResponse) VisitTestWe
 	return err
 }
 
+type CreateErasureRequestObject struct {
+	Body *CreateErasureJSONRequestBody
+}
+
+type CreateErasureResponseObject interface {
+	VisitCreateErasureResponse(w http.ResponseWriter) error
+}
+
+type CreateErasure202ResponseHeaders struct {
+	Location *string
+}
+
+type CreateErasure202JSONResponse struct {
+	Body    Erasure
+	Headers CreateErasure202ResponseHeaders
+}
+
+func (response CreateErasure202JSONResponse) VisitCreateErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateErasuredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateErasuredefaultApplicationProblemPlusJSONResponse) VisitCreateErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasureRequestObject struct {
+	ID ErasureID `json:"id"`
+}
+
+type GetErasureResponseObject interface {
+	VisitGetErasureResponse(w http.ResponseWriter) error
+}
+
+type GetErasure200JSONResponse Erasure
+
+func (response GetErasure200JSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetErasuredefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetErasuredefaultApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListEventTypesRequestObject struct {
 }
 
@@ -1432,6 +2922,45 @@ type ListEventTypesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListEventTypesdefaultApplicationProblemPlusJSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsRequestObject struct {
+	Params ListEventsParams
+}
+
+type ListEventsResponseObject interface {
+	VisitListEventsResponse(w http.ResponseWriter) error
+}
+
+type ListEvents200JSONResponse EventPage
+
+func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1494,6 +3023,205 @@ type PublishEventsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response PublishEventsdefaultApplicationProblemPlusJSONResponse) VisitPublishEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventRequestObject struct {
+	ID EventID `json:"id"`
+}
+
+type GetEventResponseObject interface {
+	VisitGetEventResponse(w http.ResponseWriter) error
+}
+
+type GetEvent200JSONResponse EventDetail
+
+func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetEventdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetEventdefaultApplicationProblemPlusJSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelReplayRequestObject struct {
+	ID ReplayID `json:"id"`
+}
+
+type CancelReplayResponseObject interface {
+	VisitCancelReplayResponse(w http.ResponseWriter) error
+}
+
+type CancelReplay204Response struct {
+}
+
+func (response CancelReplay204Response) VisitCancelReplayResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type CancelReplaydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelReplaydefaultApplicationProblemPlusJSONResponse) VisitCancelReplayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReplayRequestObject struct {
+	ID ReplayID `json:"id"`
+}
+
+type GetReplayResponseObject interface {
+	VisitGetReplayResponse(w http.ResponseWriter) error
+}
+
+type GetReplay200JSONResponse Replay
+
+func (response GetReplay200JSONResponse) VisitGetReplayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetReplaydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetReplaydefaultApplicationProblemPlusJSONResponse) VisitGetReplayResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTenantDeletionRequestObject struct {
+	Body *CreateTenantDeletionJSONRequestBody
+}
+
+type CreateTenantDeletionResponseObject interface {
+	VisitCreateTenantDeletionResponse(w http.ResponseWriter) error
+}
+
+type CreateTenantDeletion202ResponseHeaders struct {
+	Location *string
+}
+
+type CreateTenantDeletion202JSONResponse struct {
+	Body    TenantDeletion
+	Headers CreateTenantDeletion202ResponseHeaders
+}
+
+func (response CreateTenantDeletion202JSONResponse) VisitCreateTenantDeletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateTenantDeletiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateTenantDeletiondefaultApplicationProblemPlusJSONResponse) VisitCreateTenantDeletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTenantDeletionRequestObject struct {
+	ID TenantDeletionID `json:"id"`
+}
+
+type GetTenantDeletionResponseObject interface {
+	VisitGetTenantDeletionResponse(w http.ResponseWriter) error
+}
+
+type GetTenantDeletion200JSONResponse TenantDeletion
+
+func (response GetTenantDeletion200JSONResponse) VisitGetTenantDeletionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetTenantDeletiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetTenantDeletiondefaultApplicationProblemPlusJSONResponse) VisitGetTenantDeletionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -1621,12 +3349,27 @@ func (response GetReadinessdefaultApplicationProblemPlusJSONResponse) VisitGetRe
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListAPIKeys List the API keys that are valid, newest first
+	// (GET /api/api-keys)
+	ListAPIKeys(ctx context.Context, request ListAPIKeysRequestObject) (ListAPIKeysResponseObject, error)
+	// CreateAPIKey Create an API key
+	// (POST /api/api-keys)
+	CreateAPIKey(ctx context.Context, request CreateAPIKeyRequestObject) (CreateAPIKeyResponseObject, error)
+	// RevokeAPIKey Revoke an API key
+	// (DELETE /api/api-keys/{id})
+	RevokeAPIKey(ctx context.Context, request RevokeAPIKeyRequestObject) (RevokeAPIKeyResponseObject, error)
+	// ListAuditLog List who changed what, newest first
+	// (GET /api/audit-log)
+	ListAuditLog(ctx context.Context, request ListAuditLogRequestObject) (ListAuditLogResponseObject, error)
 	// ListWebhooks List webhooks, newest first
 	// (GET /api/custom-webhooks)
 	ListWebhooks(ctx context.Context, request ListWebhooksRequestObject) (ListWebhooksResponseObject, error)
 	// CreateWebhook Create a webhook
 	// (POST /api/custom-webhooks)
 	CreateWebhook(ctx context.Context, request CreateWebhookRequestObject) (CreateWebhookResponseObject, error)
+	// PreviewFilter Try a filter
+	// (POST /api/custom-webhooks/filter/preview)
+	PreviewFilter(ctx context.Context, request PreviewFilterRequestObject) (PreviewFilterResponseObject, error)
 	// DeleteWebhook Delete a webhook
 	// (DELETE /api/custom-webhooks/{id})
 	DeleteWebhook(ctx context.Context, request DeleteWebhookRequestObject) (DeleteWebhookResponseObject, error)
@@ -1639,27 +3382,69 @@ type StrictServerInterface interface {
 	// ReplaceWebhook Replace a webhook
 	// (PUT /api/custom-webhooks/{id})
 	ReplaceWebhook(ctx context.Context, request ReplaceWebhookRequestObject) (ReplaceWebhookResponseObject, error)
+	// EnableWebhook Make a webhook active again
+	// (POST /api/custom-webhooks/{id}/enable)
+	EnableWebhook(ctx context.Context, request EnableWebhookRequestObject) (EnableWebhookResponseObject, error)
 	// ListWebhookLogs List attempts, newest first
 	// (GET /api/custom-webhooks/{id}/logs)
 	ListWebhookLogs(ctx context.Context, request ListWebhookLogsRequestObject) (ListWebhookLogsResponseObject, error)
+	// CancelDeliveries Cancel all deliveries, or those in one state
+	// (DELETE /api/custom-webhooks/{id}/queue)
+	CancelDeliveries(ctx context.Context, request CancelDeliveriesRequestObject) (CancelDeliveriesResponseObject, error)
 	// ListDeliveries List deliveries that are not done, newest first
 	// (GET /api/custom-webhooks/{id}/queue)
 	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
+	// RetryDeliveries Make all exhausted deliveries due again
+	// (POST /api/custom-webhooks/{id}/queue/retry)
+	RetryDeliveries(ctx context.Context, request RetryDeliveriesRequestObject) (RetryDeliveriesResponseObject, error)
 	// CancelDelivery Cancel a delivery
 	// (DELETE /api/custom-webhooks/{id}/queue/{deliveryId})
 	CancelDelivery(ctx context.Context, request CancelDeliveryRequestObject) (CancelDeliveryResponseObject, error)
 	// RetryDelivery Make a delivery due now
 	// (POST /api/custom-webhooks/{id}/queue/{deliveryId}/retry)
 	RetryDelivery(ctx context.Context, request RetryDeliveryRequestObject) (RetryDeliveryResponseObject, error)
+	// RegenerateWebhookSecret Replace the secret
+	// (POST /api/custom-webhooks/{id}/regenerate-secret)
+	RegenerateWebhookSecret(ctx context.Context, request RegenerateWebhookSecretRequestObject) (RegenerateWebhookSecretResponseObject, error)
+	// CreateReplay Deliver stored events again
+	// (POST /api/custom-webhooks/{id}/replay)
+	CreateReplay(ctx context.Context, request CreateReplayRequestObject) (CreateReplayResponseObject, error)
+	// GetWebhookStats Read the statistics of the last 30 days
+	// (GET /api/custom-webhooks/{id}/stats)
+	GetWebhookStats(ctx context.Context, request GetWebhookStatsRequestObject) (GetWebhookStatsResponseObject, error)
 	// TestWebhook Make a signed attempt now
 	// (POST /api/custom-webhooks/{id}/test)
 	TestWebhook(ctx context.Context, request TestWebhookRequestObject) (TestWebhookResponseObject, error)
+	// CreateErasure Erase what is stored of a contact
+	// (POST /api/erasures)
+	CreateErasure(ctx context.Context, request CreateErasureRequestObject) (CreateErasureResponseObject, error)
+	// GetErasure Read how far an erasure is
+	// (GET /api/erasures/{id})
+	GetErasure(ctx context.Context, request GetErasureRequestObject) (GetErasureResponseObject, error)
 	// ListEventTypes List the event types
 	// (GET /api/event-types)
 	ListEventTypes(ctx context.Context, request ListEventTypesRequestObject) (ListEventTypesResponseObject, error)
+	// ListEvents List events that were handed to the webhooks, newest first
+	// (GET /api/events)
+	ListEvents(ctx context.Context, request ListEventsRequestObject) (ListEventsResponseObject, error)
 	// PublishEvents Publish an event, or up to 500
 	// (POST /api/events)
 	PublishEvents(ctx context.Context, request PublishEventsRequestObject) (PublishEventsResponseObject, error)
+	// GetEvent Read an event with its body and deliveries
+	// (GET /api/events/{id})
+	GetEvent(ctx context.Context, request GetEventRequestObject) (GetEventResponseObject, error)
+	// CancelReplay Cancel a replay
+	// (DELETE /api/replays/{id})
+	CancelReplay(ctx context.Context, request CancelReplayRequestObject) (CancelReplayResponseObject, error)
+	// GetReplay Read how far a replay is
+	// (GET /api/replays/{id})
+	GetReplay(ctx context.Context, request GetReplayRequestObject) (GetReplayResponseObject, error)
+	// CreateTenantDeletion Delete a tenant with all that is stored of it
+	// (POST /api/tenant-deletions)
+	CreateTenantDeletion(ctx context.Context, request CreateTenantDeletionRequestObject) (CreateTenantDeletionResponseObject, error)
+	// GetTenantDeletion Read how far a deletion is
+	// (GET /api/tenant-deletions/{id})
+	GetTenantDeletion(ctx context.Context, request GetTenantDeletionRequestObject) (GetTenantDeletionResponseObject, error)
 	// GetHealth Whether the process answers
 	// (GET /healthz)
 	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
@@ -1681,6 +3466,127 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListAPIKeys operation middleware
+func (sh *strictHandler) ListAPIKeys(ctx echo.Context, params ListAPIKeysParams) error {
+	var request ListAPIKeysRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAPIKeys(ctx.Request().Context(), request.(ListAPIKeysRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAPIKeys")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAPIKeysResponseObject); ok {
+		return validResponse.VisitListAPIKeysResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateAPIKey operation middleware
+func (sh *strictHandler) CreateAPIKey(ctx echo.Context) error {
+	var request CreateAPIKeyRequestObject
+
+	var body CreateAPIKeyJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAPIKey(ctx.Request().Context(), request.(CreateAPIKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAPIKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateAPIKeyResponseObject); ok {
+		return validResponse.VisitCreateAPIKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RevokeAPIKey operation middleware
+func (sh *strictHandler) RevokeAPIKey(ctx echo.Context, id APIKeyID) error {
+	var request RevokeAPIKeyRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeAPIKey(ctx.Request().Context(), request.(RevokeAPIKeyRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeAPIKey")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RevokeAPIKeyResponseObject); ok {
+		return validResponse.VisitRevokeAPIKeyResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListAuditLog operation middleware
+func (sh *strictHandler) ListAuditLog(ctx echo.Context, params ListAuditLogParams) error {
+	var request ListAuditLogRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAuditLog(ctx.Request().Context(), request.(ListAuditLogRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAuditLog")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAuditLogResponseObject); ok {
+		return validResponse.VisitListAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // ListWebhooks operation middleware
@@ -1748,6 +3654,52 @@ func (sh *strictHandler) CreateWebhook(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(CreateWebhookResponseObject); ok {
 		return validResponse.VisitCreateWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// PreviewFilter operation middleware
+func (sh *strictHandler) PreviewFilter(ctx echo.Context) error {
+	var request PreviewFilterRequestObject
+
+	var body PreviewFilterJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PreviewFilter(ctx.Request().Context(), request.(PreviewFilterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PreviewFilter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(PreviewFilterResponseObject); ok {
+		return validResponse.VisitPreviewFilterResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -1900,6 +3852,31 @@ func (sh *strictHandler) ReplaceWebhook(ctx echo.Context, id WebhookID) error {
 	return nil
 }
 
+// EnableWebhook operation middleware
+func (sh *strictHandler) EnableWebhook(ctx echo.Context, id WebhookID) error {
+	var request EnableWebhookRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EnableWebhook(ctx.Request().Context(), request.(EnableWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EnableWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(EnableWebhookResponseObject); ok {
+		return validResponse.VisitEnableWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListWebhookLogs operation middleware
 func (sh *strictHandler) ListWebhookLogs(ctx echo.Context, id WebhookID, params ListWebhookLogsParams) error {
 	var request ListWebhookLogsRequestObject
@@ -1926,6 +3903,32 @@ func (sh *strictHandler) ListWebhookLogs(ctx echo.Context, id WebhookID, params 
 	return nil
 }
 
+// CancelDeliveries operation middleware
+func (sh *strictHandler) CancelDeliveries(ctx echo.Context, id WebhookID, params CancelDeliveriesParams) error {
+	var request CancelDeliveriesRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelDeliveries(ctx.Request().Context(), request.(CancelDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelDeliveriesResponseObject); ok {
+		return validResponse.VisitCancelDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListDeliveries operation middleware
 func (sh *strictHandler) ListDeliveries(ctx echo.Context, id WebhookID, params ListDeliveriesParams) error {
 	var request ListDeliveriesRequestObject
@@ -1946,6 +3949,31 @@ func (sh *strictHandler) ListDeliveries(ctx echo.Context, id WebhookID, params L
 		return err
 	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
 		return validResponse.VisitListDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RetryDeliveries operation middleware
+func (sh *strictHandler) RetryDeliveries(ctx echo.Context, id WebhookID) error {
+	var request RetryDeliveriesRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RetryDeliveries(ctx.Request().Context(), request.(RetryDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RetryDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RetryDeliveriesResponseObject); ok {
+		return validResponse.VisitRetryDeliveriesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2004,6 +4032,130 @@ func (sh *strictHandler) RetryDelivery(ctx echo.Context, id WebhookID, deliveryI
 	return nil
 }
 
+// RegenerateWebhookSecret operation middleware
+func (sh *strictHandler) RegenerateWebhookSecret(ctx echo.Context, id WebhookID) error {
+	var request RegenerateWebhookSecretRequestObject
+
+	request.ID = id
+
+	var body RegenerateWebhookSecretJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RegenerateWebhookSecret(ctx.Request().Context(), request.(RegenerateWebhookSecretRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RegenerateWebhookSecret")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RegenerateWebhookSecretResponseObject); ok {
+		return validResponse.VisitRegenerateWebhookSecretResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateReplay operation middleware
+func (sh *strictHandler) CreateReplay(ctx echo.Context, id WebhookID) error {
+	var request CreateReplayRequestObject
+
+	request.ID = id
+
+	var body CreateReplayJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateReplay(ctx.Request().Context(), request.(CreateReplayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateReplay")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateReplayResponseObject); ok {
+		return validResponse.VisitCreateReplayResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetWebhookStats operation middleware
+func (sh *strictHandler) GetWebhookStats(ctx echo.Context, id WebhookID) error {
+	var request GetWebhookStatsRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetWebhookStats(ctx.Request().Context(), request.(GetWebhookStatsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetWebhookStats")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetWebhookStatsResponseObject); ok {
+		return validResponse.VisitGetWebhookStatsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // TestWebhook operation middleware
 func (sh *strictHandler) TestWebhook(ctx echo.Context, id WebhookID) error {
 	var request TestWebhookRequestObject
@@ -2055,6 +4207,77 @@ func (sh *strictHandler) TestWebhook(ctx echo.Context, id WebhookID) error {
 	return nil
 }
 
+// CreateErasure operation middleware
+func (sh *strictHandler) CreateErasure(ctx echo.Context) error {
+	var request CreateErasureRequestObject
+
+	var body CreateErasureJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateErasure(ctx.Request().Context(), request.(CreateErasureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateErasure")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateErasureResponseObject); ok {
+		return validResponse.VisitCreateErasureResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetErasure operation middleware
+func (sh *strictHandler) GetErasure(ctx echo.Context, id ErasureID) error {
+	var request GetErasureRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetErasure(ctx.Request().Context(), request.(GetErasureRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetErasure")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetErasureResponseObject); ok {
+		return validResponse.VisitGetErasureResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListEventTypes operation middleware
 func (sh *strictHandler) ListEventTypes(ctx echo.Context) error {
 	var request ListEventTypesRequestObject
@@ -2072,6 +4295,31 @@ func (sh *strictHandler) ListEventTypes(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(ListEventTypesResponseObject); ok {
 		return validResponse.VisitListEventTypesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListEvents operation middleware
+func (sh *strictHandler) ListEvents(ctx echo.Context, params ListEventsParams) error {
+	var request ListEventsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListEvents(ctx.Request().Context(), request.(ListEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListEventsResponseObject); ok {
+		return validResponse.VisitListEventsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -2120,6 +4368,152 @@ func (sh *strictHandler) PublishEvents(ctx echo.Context, params PublishEventsPar
 		return err
 	} else if validResponse, ok := response.(PublishEventsResponseObject); ok {
 		return validResponse.VisitPublishEventsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetEvent operation middleware
+func (sh *strictHandler) GetEvent(ctx echo.Context, id EventID) error {
+	var request GetEventRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetEvent(ctx.Request().Context(), request.(GetEventRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetEvent")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetEventResponseObject); ok {
+		return validResponse.VisitGetEventResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelReplay operation middleware
+func (sh *strictHandler) CancelReplay(ctx echo.Context, id ReplayID) error {
+	var request CancelReplayRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelReplay(ctx.Request().Context(), request.(CancelReplayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelReplay")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelReplayResponseObject); ok {
+		return validResponse.VisitCancelReplayResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetReplay operation middleware
+func (sh *strictHandler) GetReplay(ctx echo.Context, id ReplayID) error {
+	var request GetReplayRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetReplay(ctx.Request().Context(), request.(GetReplayRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetReplay")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetReplayResponseObject); ok {
+		return validResponse.VisitGetReplayResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateTenantDeletion operation middleware
+func (sh *strictHandler) CreateTenantDeletion(ctx echo.Context) error {
+	var request CreateTenantDeletionRequestObject
+
+	var body CreateTenantDeletionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateTenantDeletion(ctx.Request().Context(), request.(CreateTenantDeletionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateTenantDeletion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateTenantDeletionResponseObject); ok {
+		return validResponse.VisitCreateTenantDeletionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetTenantDeletion operation middleware
+func (sh *strictHandler) GetTenantDeletion(ctx echo.Context, id TenantDeletionID) error {
+	var request GetTenantDeletionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetTenantDeletion(ctx.Request().Context(), request.(GetTenantDeletionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetTenantDeletion")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetTenantDeletionResponseObject); ok {
+		return validResponse.VisitGetTenantDeletionResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

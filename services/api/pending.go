@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/services/api/internal/openapi"
+)
+
+// rest holds the operations of the contract that no room serves yet, one level
+// deeper than the rooms' own.
+type rest struct{ pending }
+
+type pending struct{}
+
+var errPending = problem.New(501, "", "this operation is not served yet")
+
+func (pending) ListAPIKeys(context.Context, openapi.ListAPIKeysRequestObject) (openapi.ListAPIKeysResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CreateAPIKey(context.Context, openapi.CreateAPIKeyRequestObject) (openapi.CreateAPIKeyResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) RevokeAPIKey(context.Context, openapi.RevokeAPIKeyRequestObject) (openapi.RevokeAPIKeyResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ListAuditLog(context.Context, openapi.ListAuditLogRequestObject) (openapi.ListAuditLogResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) PreviewFilter(context.Context, openapi.PreviewFilterRequestObject) (openapi.PreviewFilterResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) EnableWebhook(context.Context, openapi.EnableWebhookRequestObject) (openapi.EnableWebhookResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CancelDeliveries(context.Context, openapi.CancelDeliveriesRequestObject) (openapi.CancelDeliveriesResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) RetryDeliveries(context.Context, openapi.RetryDeliveriesRequestObject) (openapi.RetryDeliveriesResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) RegenerateWebhookSecret(context.Context, openapi.RegenerateWebhookSecretRequestObject) (openapi.RegenerateWebhookSecretResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CreateReplay(context.Context, openapi.CreateReplayRequestObject) (openapi.CreateReplayResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetWebhookStats(context.Context, openapi.GetWebhookStatsRequestObject) (openapi.GetWebhookStatsResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CreateErasure(context.Context, openapi.CreateErasureRequestObject) (openapi.CreateErasureResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetErasure(context.Context, openapi.GetErasureRequestObject) (openapi.GetErasureResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ListEvents(context.Context, openapi.ListEventsRequestObject) (openapi.ListEventsResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetEvent(context.Context, openapi.GetEventRequestObject) (openapi.GetEventResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CancelReplay(context.Context, openapi.CancelReplayRequestObject) (openapi.CancelReplayResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetReplay(context.Context, openapi.GetReplayRequestObject) (openapi.GetReplayResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CreateTenantDeletion(context.Context, openapi.CreateTenantDeletionRequestObject) (openapi.CreateTenantDeletionResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetTenantDeletion(context.Context, openapi.GetTenantDeletionRequestObject) (openapi.GetTenantDeletionResponseObject, error) {
+	return nil, errPending
+}
