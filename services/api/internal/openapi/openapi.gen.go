@@ -630,7 +630,8 @@ type WebhookInput struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	Name    string            `json:"name"`
 
-	// Operational Whether it also gets `webhook.failing` and `webhook.disabled`, of any webhook
+	// Operational Whether wildcards cover `webhook.failing` and `webhook.disabled` as well, which
+	// tell of the tenant's own webhooks; by name they can be subscribed to without it
 	Operational *bool       `json:"operational,omitempty"`
 	Rate        *Rate       `json:"rate,omitempty"`
 	Retry       *RetryInput `json:"retry,omitempty"`
