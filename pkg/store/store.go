@@ -72,9 +72,13 @@ func (s *Store) Pool() *pgxpool.Pool { return s.pool }
 // snapshot of its own. fn may run again: a deadlock's victim and a transaction
 // that could not be serialised are repeated after a moment, three runs at most.
 func (s *Store) InTx(ctx context.Context, fn func(*db.Queries) error) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error { return fn(db.New(tx)) })
+}
+
+func (s *Store) inTx(ctx context.Context, fn func(pgx.Tx) error) error {
 	const tries = 3
 	for try := 1; ; try++ {
-		err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return fn(db.New(tx)) })
+		err := pgx.BeginFunc(ctx, s.pool, fn)
 		if err == nil || try == tries || !Repeatable(err) {
 			return err
 		}
@@ -91,11 +95,18 @@ func (s *Store) InTx(ctx context.Context, fn func(*db.Queries) error) error {
 // InTenant runs fn in a transaction that sees tenant's rows and no others. The
 // setting ends with the transaction: a pooled connection carries nothing over.
 func (s *Store) InTenant(ctx context.Context, tenant uuid.UUID, fn func(*db.Queries) error) error {
-	return s.InTx(ctx, func(q *db.Queries) error {
+	return s.InTenantTx(ctx, tenant, func(_ pgx.Tx, q *db.Queries) error { return fn(q) })
+}
+
+// InTenantTx is InTenant for what needs the transaction itself beside the
+// queries: inserting a job.
+func (s *Store) InTenantTx(ctx context.Context, tenant uuid.UUID, fn func(pgx.Tx, *db.Queries) error) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		q := db.New(tx)
 		if err := q.SetTenant(ctx, tenant.String()); err != nil {
 			return fmt.Errorf("set tenant: %w", err)
 		}
-		return fn(q)
+		return fn(tx, q)
 	})
 }
 

@@ -1,0 +1,62 @@
+// Package jobs names the background jobs that services ask workers for, and
+// inserts them.
+//
+// A job is inserted in the transaction that asks for it: neither stands without
+// the other. Its arguments are ids alone; what is to be done stands in the row
+// that the id names.
+package jobs
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+)
+
+// Replay puts stored events into a webhook's queue: the row of replays with ID.
+type Replay struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind is what River calls the job.
+func (Replay) Kind() string { return "replay" }
+
+// Erasure erases what is stored of a contact: the row of erasures with ID.
+type Erasure struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind is what River calls the job.
+func (Erasure) Kind() string { return "erasure" }
+
+// TenantDeletion deletes a tenant: the row of tenant_deletions with ID.
+type TenantDeletion struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind is what River calls the job.
+func (TenantDeletion) Kind() string { return "tenant_deletion" }
+
+// Inserter inserts jobs. It runs none.
+type Inserter struct{ client *river.Client[pgx.Tx] }
+
+// NewInserter returns an inserter for transactions of any role that may insert
+// into River's table.
+func NewInserter() (*Inserter, error) {
+	client, err := river.NewClient(riverpgxv5.New(nil), &river.Config{})
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	return &Inserter{client: client}, nil
+}
+
+// Insert asks for a job in tx. A worker takes it once tx has committed.
+func (i *Inserter) Insert(ctx context.Context, tx pgx.Tx, job river.JobArgs) error {
+	if _, err := i.client.InsertTx(ctx, tx, job, nil); err != nil {
+		return fmt.Errorf("insert job %s: %w", job.Kind(), err)
+	}
+	return nil
+}

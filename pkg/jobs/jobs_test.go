@@ -1,0 +1,56 @@
+package jobs_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/primezap/primezap/pkg/jobs"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+func TestInserter_Insert(t *testing.T) {
+	t.Parallel()
+	database := testenv.DB(t)
+	api, err := store.Open(t.Context(), database.URL(testenv.API), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer api.Close()
+	inserter, err := jobs.NewInserter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := uuid.Must(uuid.NewV7())
+	undone := errors.New("undone")
+	for _, end := range []error{undone, nil} {
+		err := api.InTenantTx(t.Context(), uuid.New(), func(tx pgx.Tx, _ *db.Queries) error {
+			if err := inserter.Insert(t.Context(), tx, jobs.Replay{ID: id}); err != nil {
+				return err
+			}
+			return end
+		})
+		if !errors.Is(err, end) {
+			t.Fatal(err)
+		}
+	}
+	conn, err := pgx.Connect(t.Context(), database.URL(testenv.Superuser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), "SELECT kind || ' ' || (args->>'id') FROM river_job")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(got) != 1 || got[0] != "replay "+id.String() {
+		t.Errorf("jobs %q (%v), want the one whose transaction committed", got, err)
+	}
+}
