@@ -30,12 +30,13 @@ func Scopes() []string {
 
 // Principal is who makes a request.
 type Principal struct {
-	// Tenant is the one whose data the request sees: the key's own, or the one that
-	// a platform key named.
+	// Tenant is the one whose data the request sees: the key's or token's own, or the
+	// one that a platform key named.
 	Tenant uuid.UUID
-	// KeyID is the API key's id.
+	// KeyID is the API key's id; the zero one for a token's user.
 	KeyID uuid.UUID
-	// Actor is how the audit log names the principal.
+	// Actor is how the audit log names the principal: "key:" and the key's id, or
+	// "user:" and the token's subject.
 	Actor string
 	// Scopes are what the principal may do.
 	Scopes []string
@@ -72,12 +73,12 @@ func FromContext(ctx context.Context) (Principal, bool) {
 func Require(ctx context.Context, scope string) (Principal, error) {
 	p, ok := FromContext(ctx)
 	if !ok {
-		return Principal{}, unauthorized("", "this needs an API key")
+		return Principal{}, unauthorized("", "this needs an API key or a token")
 	}
 	if !p.Has(scope) {
 		// RFC 6750, 3.1: names the scope that would do.
 		challenge := fmt.Sprintf(`Bearer realm="primezap", error="insufficient_scope", scope=%q`, scope)
-		return Principal{}, problem.Forbidden("the key lacks the scope "+scope).WithHeader("WWW-Authenticate", challenge)
+		return Principal{}, problem.Forbidden("this needs the scope "+scope).WithHeader("WWW-Authenticate", challenge)
 	}
 	return p, nil
 }

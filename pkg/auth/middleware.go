@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/primezap/primezap/pkg/problem"
@@ -30,14 +29,15 @@ type Lookup interface {
 }
 
 // Middleware lets only requests with a valid credential pass, and puts their
-// Principal into the request's context. All errors of its own are problems: 401
-// with WWW-Authenticate for a missing or unknown credential, 400 for a X-Tenant-Id
-// that is no UUID, 403 for one that the key may not act for.
-func Middleware(lookup Lookup) echo.MiddlewareFunc {
+// Principal into the request's context. A nil tokens takes API keys alone. All
+// errors of its own are problems: 401 with WWW-Authenticate for a missing or
+// unknown credential, 400 for a X-Tenant-Id that is no UUID, 403 for one that the
+// credential may not act for, and those of Tokens.Verify.
+func Middleware(lookup Lookup, tokens *Tokens) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			req := c.Request()
-			p, err := authenticate(req.Context(), lookup, req.Header)
+			p, err := authenticate(req.Context(), lookup, tokens, req.Header)
 			if err != nil {
 				return err
 			}
@@ -50,8 +50,9 @@ func Middleware(lookup Lookup) echo.MiddlewareFunc {
 	}
 }
 
-// authenticate decides by the credential's form who checks it: pz_ means an API key.
-func authenticate(ctx context.Context, lookup Lookup, header http.Header) (Principal, error) {
+// authenticate decides by the credential's form who checks it: pz_ means an API
+// key, anything else a token.
+func authenticate(ctx context.Context, lookup Lookup, tokens *Tokens, header http.Header) (Principal, error) {
 	values := header.Values(echo.HeaderAuthorization)
 	if len(values) == 0 {
 		return Principal{}, unauthorized("", "the request has no Authorization header")
@@ -59,7 +60,9 @@ func authenticate(ctx context.Context, lookup Lookup, header http.Header) (Princ
 	scheme, credential, _ := strings.Cut(values[0], " ")
 	switch {
 	case len(values) > 1 || !strings.EqualFold(scheme, "Bearer"):
-		return Principal{}, unauthorized("invalid_request", "Authorization must be one value: Bearer and an API key")
+		return Principal{}, unauthorized("invalid_request", "Authorization must be one value: Bearer and an API key or a token")
+	case tokens != nil && !strings.HasPrefix(credential, KeyPrefix):
+		return tokens.Verify(ctx, credential)
 	case !strings.HasPrefix(credential, KeyPrefix) || len(credential) > maxKeyLen:
 		return Principal{}, unauthorized("invalid_token", "the credential is no API key")
 	}
@@ -80,9 +83,8 @@ func actingFor(p Principal, header http.Header) (Principal, error) {
 	if len(values) == 0 {
 		return p, nil
 	}
-	// uuid.Parse also reads braces, urn: and 32 digits; and no tenant has the nil UUID.
-	tenant, err := uuid.Parse(values[0])
-	if err != nil || len(values) > 1 || len(values[0]) != 36 || tenant == uuid.Nil {
+	tenant, ok := parseTenant(values[0])
+	if !ok || len(values) > 1 {
 		return Principal{}, problem.BadRequest(TenantHeader + " must be one tenant's UUID")
 	}
 	return p.For(tenant)

@@ -82,7 +82,7 @@ func TestMiddleware(t *testing.T) {
 					t.Error("the request passed without a principal")
 				}
 				return c.String(http.StatusOK, p.Tenant.String())
-			}, auth.Middleware(keys{}))
+			}, auth.Middleware(keys{}, nil))
 			req := httptest.NewRequest(http.MethodGet, "/", nil)
 			req.Header["Authorization"] = tc.authorization
 			req.Header["X-Tenant-Id"] = tc.tenant

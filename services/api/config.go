@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/telemetry"
 )
@@ -19,6 +20,8 @@ type Config struct {
 	DatabaseURL string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_api"`
 	NATSURL     string `env:"NATS_URL,required" secret:"true" help:"NATS as the user api"`
 	VaultKeyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
+
+	JWT auth.JWTConfig
 
 	CORSOrigins config.List  `env:"CORS_ORIGINS" help:"origins whose pages may call the API, comma separated, or *"`
 	AllowHTTP   bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"take webhooks with http URLs too"`
@@ -41,7 +44,7 @@ type Config struct {
 
 // Validate reports settings that cannot be meant.
 func (c *Config) Validate() error {
-	var errs []error
+	errs := []error{c.JWT.Validate()}
 	for _, origin := range c.CORSOrigins {
 		u, err := url.Parse(origin)
 		if origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,13 +56,14 @@ type Deps struct {
 
 // Server is the service without its listener.
 type Server struct {
-	deps Deps
-	js   jetstream.JetStream
-	echo *echo.Echo
+	deps   Deps
+	js     jetstream.JetStream
+	echo   *echo.Echo
+	tokens *auth.Tokens
 }
 
-// New makes a server. Of cfg it reads what concerns requests: origins, the egress
-// policy, classes.
+// New makes a server. Of cfg it reads what concerns requests: origins, tokens, the
+// egress policy, classes.
 func New(cfg Config, deps Deps) (*Server, error) {
 	doc, err := readContract()
 	if err != nil {
@@ -75,7 +77,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{deps: deps, js: js, echo: echo.New()}
+	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log)}
 	s.routes(cfg, doc, handlers{
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
@@ -111,7 +113,7 @@ func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterfac
 		recovering(),
 		bounded,
 	)
-	authenticate := auth.Middleware(remember(keys{s.deps.Store}, time.Now))
+	authenticate := auth.Middleware(remember(keys{s.deps.Store}, time.Now), s.tokens)
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
 		if !op.public {
@@ -150,6 +152,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(s.deps.Log.Handler(), slog.LevelDebug), // what clients do to their connections
 	}
+	reading, stop := context.WithCancel(ctx)
+	var tokens sync.WaitGroup
+	tokens.Go(func() { s.tokens.Run(reading) })
+	defer tokens.Wait()
+	defer stop()
 	served := make(chan error, 1) // sent once, received once below
 	go func() { served <- server.Serve(listener) }()
 	select {
