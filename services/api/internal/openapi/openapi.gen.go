@@ -159,7 +159,7 @@ func (e Scope) Valid() bool {
 	}
 }
 
-// APIKey defines model for APIKey.
+// APIKey Examples: {"createdAt":"2026-03-02T12:00:00Z","hint":"…9fQw","id":"0198c0f0-1111-7222-8333-444455556666","lastUsedAt":null,"name":"CRM back end","scopes":["events:write"]}
 type APIKey struct {
 	CreatedAt time.Time `json:"createdAt"`
 
@@ -173,7 +173,7 @@ type APIKey struct {
 	Scopes     []string   `json:"scopes"`
 }
 
-// APIKeyInput defines model for APIKeyInput.
+// APIKeyInput Examples: {"name":"CRM back end","scopes":["events:write"]}
 type APIKeyInput struct {
 	Name   string   `json:"name"`
 	Scopes []string `json:"scopes"`
@@ -208,7 +208,7 @@ type AttemptError struct {
 	Message string `json:"message"`
 }
 
-// AuditEntry defines model for AuditEntry.
+// AuditEntry Examples: {"action":"webhook.updated","actor":"key:0198c0f0-1111-7222-8333-444455556666","after":{"active":false},"before":{"active":true},"createdAt":"2026-03-02T12:00:00Z","id":"0198c0f0-1111-7222-8333-444455556666","subjectId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","subjectType":"webhook"}
 type AuditEntry struct {
 	// Action Such as `webhook.updated`
 	Action string `json:"action"`
@@ -235,14 +235,14 @@ type AuditPage struct {
 	Pagination Pagination   `json:"pagination"`
 }
 
-// BulkResult defines model for BulkResult.
+// BulkResult Examples: {"complete":true,"count":1200}
 type BulkResult struct {
 	// Complete False when the time for one request was over before all were dealt with; ask again
 	Complete bool  `json:"complete"`
 	Count    int64 `json:"count"`
 }
 
-// Delivery defines model for Delivery.
+// Delivery Examples: {"attempt":2,"createdAt":"2026-03-02T12:00:01.3Z","event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastError":"status: the endpoint answered 500","lastStatus":500,"nextAttemptAt":"2026-03-02T12:00:02.25Z","state":"retrying","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type Delivery struct {
 	// Attempt The attempt that is due or in flight, from 1
 	Attempt    int                `json:"attempt"`
@@ -262,7 +262,7 @@ type Delivery struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
-// DeliveryPage defines model for DeliveryPage.
+// DeliveryPage Examples: {"data":[{"attempt":2,"createdAt":"2026-03-02T12:00:01.3Z","event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastError":"status: the endpoint answered 500","lastStatus":500,"nextAttemptAt":"2026-03-02T12:00:02.25Z","state":"retrying","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type DeliveryPage struct {
 	Data       []Delivery `json:"data"`
 	Pagination Pagination `json:"pagination"`
@@ -271,7 +271,7 @@ type DeliveryPage struct {
 // DeliveryState An exhausted delivery is kept for 7 days
 type DeliveryState string
 
-// Erasure defines model for Erasure.
+// Erasure Examples: {"bodies":7,"createdAt":"2026-03-02T12:00:00Z","deliveries":1,"events":12,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","logs":30,"state":"running"}
 type Erasure struct {
 	// Bodies Bodies erased so far
 	Bodies    int64     `json:"bodies"`
@@ -290,13 +290,13 @@ type Erasure struct {
 	State JobState `json:"state"`
 }
 
-// ErasureInput defines model for ErasureInput.
+// ErasureInput Examples: {"contactId":"contact_1"}
 type ErasureInput struct {
 	// ContactID The `data.contact.id` of its events
 	ContactID string `json:"contactId"`
 }
 
-// Event defines model for Event.
+// Event Examples: {"contactId":"contact_1","createdAt":"2026-03-02T12:00:00Z","event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type Event struct {
 	// ContactID `data.contact.id`
 	ContactID *string `json:"contactId"`
@@ -307,7 +307,7 @@ type Event struct {
 	ID        string    `json:"id"`
 }
 
-// EventAccepted defines model for EventAccepted.
+// EventAccepted Examples: {"id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type EventAccepted struct {
 	ID string `json:"id"`
 }
@@ -327,7 +327,7 @@ type EventDelivery struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
-// EventDetail defines model for EventDetail.
+// EventDetail Examples: {"body":{"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"event":"deal.moved","timestamp":"2026-03-02T12:00:00Z"},"contactId":"contact_1","createdAt":"2026-03-02T12:00:00Z","deliveries":[{"attempts":1,"id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastAttemptAt":"2026-03-02T12:00:01Z","lastError":null,"lastStatus":200,"state":"delivered","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type EventDetail struct {
 	// Body What is signed and sent
 	Body      json.RawMessage `json:"body"`
@@ -340,7 +340,7 @@ type EventDetail struct {
 	ID         string          `json:"id"`
 }
 
-// EventInput defines model for EventInput.
+// EventInput Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"event":"deal.moved"}
 type EventInput struct {
 	// Data Normalised as JavaScript would write it, then kept as it is. At most 256 KiB
 	// and 64 levels; integers beyond ±(2^53−1) must be strings.
@@ -367,6 +367,7 @@ type EventPage struct {
 
 // EventResult defines model for EventResult.
 type EventResult struct {
+	// Error Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 	Error *Problem `json:"error,omitempty"`
 	ID    *string  `json:"id,omitempty"`
 
@@ -374,7 +375,7 @@ type EventResult struct {
 	Status int `json:"status"`
 }
 
-// EventResults defines model for EventResults.
+// EventResults Examples: {"data":[{"id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","status":202},{"error":{"detail":"/1/event: is not an event type","errors":[{"detail":"is not an event type","pointer":"/1/event"}],"status":422,"title":"Unprocessable Entity","type":"about:blank"},"status":422}]}
 type EventResults struct {
 	Data []EventResult `json:"data"`
 }
@@ -392,14 +393,14 @@ type EventTypeList struct {
 // `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
 type Filter = json.RawMessage
 
-// FilterPreview defines model for FilterPreview.
+// FilterPreview Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"matches":true}
 type FilterPreview struct {
 	// Data What the filter was tried on
 	Data    json.RawMessage `json:"data"`
 	Matches bool            `json:"matches"`
 }
 
-// FilterPreviewInput defines model for FilterPreviewInput.
+// FilterPreviewInput Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"filter":{"stage.name":{"$eq":"won"}}}
 type FilterPreviewInput struct {
 	// Data An event's data, instead of an example
 	Data json.RawMessage `json:"data,omitempty"`
@@ -417,7 +418,7 @@ type FilterPreviewInput struct {
 // values; sending that back keeps the stored one.
 type Headers map[string]string
 
-// Health defines model for Health.
+// Health Examples: {"status":"ok"}
 type Health struct {
 	Status HealthStatus `json:"status"`
 }
@@ -449,7 +450,7 @@ type Pagination struct {
 	TotalPages    int   `json:"totalPages"`
 }
 
-// Problem defines model for Problem.
+// Problem Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Problem = problem.Problem
 
 // Rate How many attempts the endpoint gets a second, of all workers together
@@ -457,13 +458,13 @@ type Rate struct {
 	PerSecond int `json:"perSecond"`
 }
 
-// RegenerateSecretInput defines model for RegenerateSecretInput.
+// RegenerateSecretInput Examples: {"gracePeriodSeconds":3600}
 type RegenerateSecretInput struct {
 	// GracePeriodSeconds How long the old secret signs beside the new one; 0 not at all
 	GracePeriodSeconds *int `json:"gracePeriodSeconds,omitempty"`
 }
 
-// Replay defines model for Replay.
+// Replay Examples: {"createdAt":"2026-03-02T13:00:00Z","events":["deal.*"],"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","inserted":1200,"since":"2026-03-01T00:00:00Z","skipped":3,"state":"running","status":"failed","until":"2026-03-02T00:00:00Z","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type Replay struct {
 	CreatedAt  time.Time          `json:"createdAt"`
 	Events     []string           `json:"events"`
@@ -484,7 +485,7 @@ type Replay struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
-// ReplayInput defines model for ReplayInput.
+// ReplayInput Examples: {"since":"2026-03-01T00:00:00Z","status":"failed","until":"2026-03-02T00:00:00Z"}
 type ReplayInput struct {
 	// Events Event types, prefixes or `*`. Default: all that the webhook subscribes to
 	Events []string `json:"events,omitempty"`
@@ -550,7 +551,7 @@ type StatsByStatus struct {
 // Subscriptions Event types, prefixes such as `deal.*`, or `*`
 type Subscriptions = []string
 
-// TenantDeletion defines model for TenantDeletion.
+// TenantDeletion Examples: {"createdAt":"2026-03-02T12:00:00Z","finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","rows":5000,"state":"running","step":"webhook_logs","tenantId":"0198c0de-0000-7000-8000-00000000000a"}
 type TenantDeletion struct {
 	CreatedAt  time.Time          `json:"createdAt"`
 	FinishedAt *time.Time         `json:"finishedAt"`
@@ -565,18 +566,18 @@ type TenantDeletion struct {
 	TenantID openapi_types.UUID `json:"tenantId"`
 }
 
-// TenantDeletionInput defines model for TenantDeletionInput.
+// TenantDeletionInput Examples: {"tenantId":"0198c0de-0000-7000-8000-00000000000a"}
 type TenantDeletionInput struct {
 	TenantID string `json:"tenantId"`
 }
 
-// TestInput defines model for TestInput.
+// TestInput Examples: {"event":"deal.moved"}
 type TestInput struct {
 	// Event Default: the webhook's first subscription to a single type, else message.received
 	Event *string `json:"event,omitempty"`
 }
 
-// TestResult defines model for TestResult.
+// TestResult Examples: {"durationMs":84,"error":null,"logId":"0198c0e1-7b40-7d18-b7c3-4b0c1a2d9e77","responseBody":"ok","status":200,"success":true}
 type TestResult struct {
 	DurationMs int                `json:"durationMs"`
 	Error      *AttemptError      `json:"error"`
@@ -590,7 +591,7 @@ type TestResult struct {
 	Success bool `json:"success"`
 }
 
-// Webhook defines model for Webhook.
+// Webhook Examples: {"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}
 type Webhook struct {
 	Active      bool      `json:"active"`
 	CreatedAt   time.Time `json:"createdAt"`
@@ -619,7 +620,7 @@ type Webhook struct {
 	URL        string    `json:"url"`
 }
 
-// WebhookInput defines model for WebhookInput.
+// WebhookInput Examples: {"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"sales"},"name":"ERP","rate":{"perSecond":20},"url":"https://erp.example.com/hooks/primezap"}
 type WebhookInput struct {
 	Active      *bool   `json:"active,omitempty"`
 	Description *string `json:"description,omitempty"`
@@ -641,7 +642,7 @@ type WebhookInput struct {
 	URL    string  `json:"url"`
 }
 
-// WebhookLog defines model for WebhookLog.
+// WebhookLog Examples: {"attempt":1,"counted":true,"createdAt":"2026-03-02T12:00:01.25Z","deliveryId":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","durationMs":84,"error":{"class":"status","message":"the endpoint answered 500"},"event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-7b40-7d18-b7c3-4b0c1a2d9e77","kind":"delivery","request":{"headers":{"Content-Type":"application/json","X-Team":"••••","X-Webhook-Event":"deal.moved","webhook-id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}},"responseBody":"oops","responseHeaders":{"Content-Type":"text/plain"},"status":500,"success":false,"timing":{"connectMs":12,"dnsMs":3,"firstByteMs":83,"tlsMs":25},"webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type WebhookLog struct {
 	// Attempt Of the delivery, from 1
 	Attempt int `json:"attempt"`
@@ -679,19 +680,19 @@ type WebhookLog struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
-// WebhookLogPage defines model for WebhookLogPage.
+// WebhookLogPage Examples: {"data":[{"attempt":1,"counted":true,"createdAt":"2026-03-02T12:00:01.25Z","deliveryId":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","durationMs":84,"error":{"class":"status","message":"the endpoint answered 500"},"event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-7b40-7d18-b7c3-4b0c1a2d9e77","kind":"delivery","request":{"headers":{"Content-Type":"application/json","X-Team":"••••","X-Webhook-Event":"deal.moved","webhook-id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}},"responseBody":"oops","responseHeaders":{"Content-Type":"text/plain"},"status":500,"success":false,"timing":{"connectMs":12,"dnsMs":3,"firstByteMs":83,"tlsMs":25},"webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type WebhookLogPage struct {
 	Data       []WebhookLog `json:"data"`
 	Pagination Pagination   `json:"pagination"`
 }
 
-// WebhookPage defines model for WebhookPage.
+// WebhookPage Examples: {"data":[{"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type WebhookPage struct {
 	Data       []Webhook  `json:"data"`
 	Pagination Pagination `json:"pagination"`
 }
 
-// WebhookPatch defines model for WebhookPatch.
+// WebhookPatch Examples: {"active":false}
 type WebhookPatch struct {
 	Active      strict.Optional[bool]              `json:"active,omitempty"`
 	Description strict.Optional[string]            `json:"description,omitempty"`
@@ -706,7 +707,7 @@ type WebhookPatch struct {
 	URL         strict.Optional[string]            `json:"url,omitempty"`
 }
 
-// WebhookStats defines model for WebhookStats.
+// WebhookStats Examples: {"period":{"from":"2026-01-31T12:00:00Z","to":"2026-03-02T12:30:00Z"},"stats":{"averageDurationMs":90.5,"byDay":[{"date":"2026-03-02","failed":1,"successful":3,"total":4}],"byEvent":[{"event":"deal.moved","failed":1,"successful":3,"total":4}],"byStatus":[{"status":200,"total":3},{"status":500,"total":1}],"failedCalls":1,"p50DurationMs":84,"p95DurationMs":140,"successRate":0.75,"successfulCalls":3,"totalCalls":4},"webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type WebhookStats struct {
 	Period struct {
 		// From Inclusive; a full hour
@@ -795,6 +796,42 @@ type TenantDeletionID = string
 
 // WebhookID defines model for WebhookId.
 type WebhookID = string
+
+// BadRequest Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type BadRequest = Problem
+
+// Conflict Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Conflict = Problem
+
+// Forbidden Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Forbidden = Problem
+
+// Gone Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Gone = Problem
+
+// Invalid Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Invalid = Problem
+
+// NotFound Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type NotFound = Problem
+
+// Timeout Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Timeout = Problem
+
+// TooLarge Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type TooLarge = Problem
+
+// TooManyRequests Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type TooManyRequests = Problem
+
+// Unauthorized Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Unauthorized = Problem
+
+// Unavailable Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type Unavailable = Problem
+
+// UnsupportedMediaType Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type UnsupportedMediaType = Problem
 
 // ListAPIKeysParams defines parameters for ListAPIKeys.
 type ListAPIKeysParams struct {
@@ -1894,45 +1931,88 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 		Handler: si,
 	}
 
+	router.GET(options.BaseURL+"/api/api-keys", wrapper.ListAPIKeys, options.OperationMiddlewares["listAPIKeys"]...)
+	router.POST(options.BaseURL+"/api/api-keys", wrapper.CreateAPIKey, options.OperationMiddlewares["createAPIKey"]...)
+	router.DELETE(options.BaseURL+"/api/api-keys/:id", wrapper.RevokeAPIKey, options.OperationMiddlewares["revokeAPIKey"]...)
+	router.GET(options.BaseURL+"/api/audit-log", wrapper.ListAuditLog, options.OperationMiddlewares["listAuditLog"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks", wrapper.ListWebhooks, options.OperationMiddlewares["listWebhooks"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks", wrapper.CreateWebhook, options.OperationMiddlewares["createWebhook"]...)
 	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id", wrapper.DeleteWebhook, options.OperationMiddlewares["deleteWebhook"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks/:id", wrapper.GetWebhook, options.OperationMiddlewares["getWebhook"]...)
 	router.PATCH(options.BaseURL+"/api/custom-webhooks/:id", wrapper.UpdateWebhook, options.OperationMiddlewares["updateWebhook"]...)
 	router.PUT(options.BaseURL+"/api/custom-webhooks/:id", wrapper.ReplaceWebhook, options.OperationMiddlewares["replaceWebhook"]...)
-	router.GET(options.BaseURL+"/api/custom-webhooks/:id/logs", wrapper.ListWebhookLogs, options.OperationMiddlewares["listWebhookLogs"]...)
-	router.GET(options.BaseURL+"/api/custom-webhooks/:id/stats", wrapper.GetWebhookStats, options.OperationMiddlewares["getWebhookStats"]...)
-	router.POST(options.BaseURL+"/api/custom-webhooks/:id/regenerate-secret", wrapper.RegenerateWebhookSecret, options.OperationMiddlewares["regenerateWebhookSecret"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks/:id/enable", wrapper.EnableWebhook, options.OperationMiddlewares["enableWebhook"]...)
-	router.POST(options.BaseURL+"/api/custom-webhooks/:id/replay", wrapper.CreateReplay, options.OperationMiddlewares["createReplay"]...)
-	router.POST(options.BaseURL+"/api/custom-webhooks/filter/preview", wrapper.PreviewFilter, options.OperationMiddlewares["previewFilter"]...)
-	router.DELETE(options.BaseURL+"/api/replays/:id", wrapper.CancelReplay, options.OperationMiddlewares["cancelReplay"]...)
-	router.GET(options.BaseURL+"/api/replays/:id", wrapper.GetReplay, options.OperationMiddlewares["getReplay"]...)
-	router.POST(options.BaseURL+"/api/custom-webhooks/:id/test", wrapper.TestWebhook, options.OperationMiddlewares["testWebhook"]...)
+	router.GET(options.BaseURL+"/api/custom-webhooks/:id/logs", wrapper.ListWebhookLogs, options.OperationMiddlewares["listWebhookLogs"]...)
 	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id/queue", wrapper.CancelDeliveries, options.OperationMiddlewares["cancelDeliveries"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks/:id/queue", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
-	router.POST(options.BaseURL+"/api/custom-webhooks/:id/queue/retry", wrapper.RetryDeliveries, options.OperationMiddlewares["retryDeliveries"]...)
 	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id/queue/:deliveryId", wrapper.CancelDelivery, options.OperationMiddlewares["cancelDelivery"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks/:id/queue/:deliveryId/retry", wrapper.RetryDelivery, options.OperationMiddlewares["retryDelivery"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/queue/retry", wrapper.RetryDeliveries, options.OperationMiddlewares["retryDeliveries"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/regenerate-secret", wrapper.RegenerateWebhookSecret, options.OperationMiddlewares["regenerateWebhookSecret"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/replay", wrapper.CreateReplay, options.OperationMiddlewares["createReplay"]...)
+	router.GET(options.BaseURL+"/api/custom-webhooks/:id/stats", wrapper.GetWebhookStats, options.OperationMiddlewares["getWebhookStats"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/:id/test", wrapper.TestWebhook, options.OperationMiddlewares["testWebhook"]...)
+	router.POST(options.BaseURL+"/api/custom-webhooks/filter/preview", wrapper.PreviewFilter, options.OperationMiddlewares["previewFilter"]...)
+	router.POST(options.BaseURL+"/api/erasures", wrapper.CreateErasure, options.OperationMiddlewares["createErasure"]...)
+	router.GET(options.BaseURL+"/api/erasures/:id", wrapper.GetErasure, options.OperationMiddlewares["getErasure"]...)
 	router.GET(options.BaseURL+"/api/event-types", wrapper.ListEventTypes, options.OperationMiddlewares["listEventTypes"]...)
 	router.GET(options.BaseURL+"/api/events", wrapper.ListEvents, options.OperationMiddlewares["listEvents"]...)
 	router.POST(options.BaseURL+"/api/events", wrapper.PublishEvents, options.OperationMiddlewares["publishEvents"]...)
 	router.GET(options.BaseURL+"/api/events/:id", wrapper.GetEvent, options.OperationMiddlewares["getEvent"]...)
-	router.GET(options.BaseURL+"/api/api-keys", wrapper.ListAPIKeys, options.OperationMiddlewares["listAPIKeys"]...)
-	router.POST(options.BaseURL+"/api/api-keys", wrapper.CreateAPIKey, options.OperationMiddlewares["createAPIKey"]...)
-	router.DELETE(options.BaseURL+"/api/api-keys/:id", wrapper.RevokeAPIKey, options.OperationMiddlewares["revokeAPIKey"]...)
-	router.GET(options.BaseURL+"/api/audit-log", wrapper.ListAuditLog, options.OperationMiddlewares["listAuditLog"]...)
-	router.POST(options.BaseURL+"/api/erasures", wrapper.CreateErasure, options.OperationMiddlewares["createErasure"]...)
-	router.GET(options.BaseURL+"/api/erasures/:id", wrapper.GetErasure, options.OperationMiddlewares["getErasure"]...)
+	router.DELETE(options.BaseURL+"/api/replays/:id", wrapper.CancelReplay, options.OperationMiddlewares["cancelReplay"]...)
+	router.GET(options.BaseURL+"/api/replays/:id", wrapper.GetReplay, options.OperationMiddlewares["getReplay"]...)
 	router.POST(options.BaseURL+"/api/tenant-deletions", wrapper.CreateTenantDeletion, options.OperationMiddlewares["createTenantDeletion"]...)
 	router.GET(options.BaseURL+"/api/tenant-deletions/:id", wrapper.GetTenantDeletion, options.OperationMiddlewares["getTenantDeletion"]...)
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)
-	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetOpenAPI, options.OperationMiddlewares["getOpenAPI"]...)
+	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 
 }
 
-type ProblemApplicationProblemPlusJSONResponse Problem
+type BadRequestApplicationProblemPlusJSONResponse Problem
+
+type ConflictApplicationProblemPlusJSONResponse Problem
+
+type ForbiddenApplicationProblemPlusJSONResponse Problem
+
+type GoneApplicationProblemPlusJSONResponse Problem
+
+type InvalidApplicationProblemPlusJSONResponse Problem
+
+type NotFoundApplicationProblemPlusJSONResponse Problem
+
+type TimeoutApplicationProblemPlusJSONResponse Problem
+
+type TooLargeApplicationProblemPlusJSONResponse Problem
+
+type TooManyRequestsResponseHeaders struct {
+	RetryAfter *int
+}
+type TooManyRequestsApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers TooManyRequestsResponseHeaders
+}
+
+type UnauthorizedResponseHeaders struct {
+	WWWAuthenticate *string
+}
+type UnauthorizedApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers UnauthorizedResponseHeaders
+}
+
+type UnavailableResponseHeaders struct {
+	RetryAfter *int
+}
+type UnavailableApplicationProblemPlusJSONResponse struct {
+	Body Problem
+
+	Headers UnavailableResponseHeaders
+}
+
+type UnsupportedMediaTypeApplicationProblemPlusJSONResponse Problem
 
 type ListAPIKeysRequestObject struct {
 	Params ListAPIKeysParams
@@ -1952,23 +2032,6 @@ func (response ListAPIKeys200JSONResponse) VisitListAPIKeysResponse(w http.Respo
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListAPIKeysdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListAPIKeysdefaultApplicationProblemPlusJSONResponse) VisitListAPIKeysResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2005,23 +2068,6 @@ func (response CreateAPIKey201JSONResponse) VisitCreateAPIKeyResponse(w http.Res
 	return err
 }
 
-type CreateAPIKeydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CreateAPIKeydefaultApplicationProblemPlusJSONResponse) VisitCreateAPIKeyResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type RevokeAPIKeyRequestObject struct {
 	ID APIKeyID `json:"id"`
 }
@@ -2036,23 +2082,6 @@ type RevokeAPIKey204Response struct {
 func (response RevokeAPIKey204Response) VisitRevokeAPIKeyResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
 	return nil
-}
-
-type RevokeAPIKeydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response RevokeAPIKeydefaultApplicationProblemPlusJSONResponse) VisitRevokeAPIKeyResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
 }
 
 type ListAuditLogRequestObject struct {
@@ -2077,23 +2106,6 @@ func (response ListAuditLog200JSONResponse) VisitListAuditLogResponse(w http.Res
 	return err
 }
 
-type ListAuditLogdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListAuditLogdefaultApplicationProblemPlusJSONResponse) VisitListAuditLogResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type ListWebhooksRequestObject struct {
 	Params ListWebhooksParams
 }
@@ -2112,23 +2124,6 @@ func (response ListWebhooks200JSONResponse) VisitListWebhooksResponse(w http.Res
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListWebhooksdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListWebhooksdefaultApplicationProblemPlusJSONResponse) VisitListWebhooksResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2165,23 +2160,6 @@ func (response CreateWebhook201JSONResponse) VisitCreateWebhookResponse(w http.R
 	return err
 }
 
-type CreateWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CreateWebhookdefaultApplicationProblemPlusJSONResponse) VisitCreateWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type PreviewFilterRequestObject struct {
 	Body *PreviewFilterJSONRequestBody
 }
@@ -2204,23 +2182,6 @@ func (response PreviewFilter200JSONResponse) VisitPreviewFilterResponse(w http.R
 	return err
 }
 
-type PreviewFilterdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response PreviewFilterdefaultApplicationProblemPlusJSONResponse) VisitPreviewFilterResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type DeleteWebhookRequestObject struct {
 	ID WebhookID `json:"id"`
 }
@@ -2235,23 +2196,6 @@ type DeleteWebhook204Response struct {
 func (response DeleteWebhook204Response) VisitDeleteWebhookResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
 	return nil
-}
-
-type DeleteWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response DeleteWebhookdefaultApplicationProblemPlusJSONResponse) VisitDeleteWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
 }
 
 type GetWebhookRequestObject struct {
@@ -2272,23 +2216,6 @@ func (response GetWebhook200JSONResponse) VisitGetWebhookResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetWebhookdefaultApplicationProblemPlusJSONResponse) VisitGetWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2316,23 +2243,6 @@ func (response UpdateWebhook200JSONResponse) VisitUpdateWebhookResponse(w http.R
 	return err
 }
 
-type UpdateWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response UpdateWebhookdefaultApplicationProblemPlusJSONResponse) VisitUpdateWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type ReplaceWebhookRequestObject struct {
 	ID   WebhookID `json:"id"`
 	Body *ReplaceWebhookJSONRequestBody
@@ -2356,23 +2266,6 @@ func (response ReplaceWebhook200JSONResponse) VisitReplaceWebhookResponse(w http
 	return err
 }
 
-type ReplaceWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ReplaceWebhookdefaultApplicationProblemPlusJSONResponse) VisitReplaceWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type EnableWebhookRequestObject struct {
 	ID WebhookID `json:"id"`
 }
@@ -2391,23 +2284,6 @@ func (response EnableWebhook200JSONResponse) VisitEnableWebhookResponse(w http.R
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type EnableWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response EnableWebhookdefaultApplicationProblemPlusJSONResponse) VisitEnableWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2435,23 +2311,6 @@ func (response ListWebhookLogs200JSONResponse) VisitListWebhookLogsResponse(w ht
 	return err
 }
 
-type ListWebhookLogsdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListWebhookLogsdefaultApplicationProblemPlusJSONResponse) VisitListWebhookLogsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type CancelDeliveriesRequestObject struct {
 	ID     WebhookID `json:"id"`
 	Params CancelDeliveriesParams
@@ -2471,23 +2330,6 @@ func (response CancelDeliveries200JSONResponse) VisitCancelDeliveriesResponse(w 
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type CancelDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CancelDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCancelDeliveriesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2515,23 +2357,6 @@ func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http
 	return err
 }
 
-type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type RetryDeliveriesRequestObject struct {
 	ID WebhookID `json:"id"`
 }
@@ -2554,23 +2379,6 @@ func (response RetryDeliveries202JSONResponse) VisitRetryDeliveriesResponse(w ht
 	return err
 }
 
-type RetryDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response RetryDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitRetryDeliveriesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type CancelDeliveryRequestObject struct {
 	ID         WebhookID  `json:"id"`
 	DeliveryID DeliveryID `json:"deliveryId"`
@@ -2588,23 +2396,6 @@ func (response CancelDelivery204Response) VisitCancelDeliveryResponse(w http.Res
 	return nil
 }
 
-type CancelDeliverydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CancelDeliverydefaultApplicationProblemPlusJSONResponse) VisitCancelDeliveryResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type RetryDeliveryRequestObject struct {
 	ID         WebhookID  `json:"id"`
 	DeliveryID DeliveryID `json:"deliveryId"`
@@ -2620,23 +2411,6 @@ type RetryDelivery202Response struct {
 func (response RetryDelivery202Response) VisitRetryDeliveryResponse(w http.ResponseWriter) error {
 	w.WriteHeader(202)
 	return nil
-}
-
-type RetryDeliverydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response RetryDeliverydefaultApplicationProblemPlusJSONResponse) VisitRetryDeliveryResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
 }
 
 type RegenerateWebhookSecretRequestObject struct {
@@ -2658,23 +2432,6 @@ func (response RegenerateWebhookSecret200JSONResponse) VisitRegenerateWebhookSec
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type RegenerateWebhookSecretdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response RegenerateWebhookSecretdefaultApplicationProblemPlusJSONResponse) VisitRegenerateWebhookSecretResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2712,23 +2469,6 @@ func (response CreateReplay202JSONResponse) VisitCreateReplayResponse(w http.Res
 	return err
 }
 
-type CreateReplaydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CreateReplaydefaultApplicationProblemPlusJSONResponse) VisitCreateReplayResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetWebhookStatsRequestObject struct {
 	ID WebhookID `json:"id"`
 }
@@ -2747,23 +2487,6 @@ func (response GetWebhookStats200JSONResponse) VisitGetWebhookStatsResponse(w ht
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetWebhookStatsdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetWebhookStatsdefaultApplicationProblemPlusJSONResponse) VisitGetWebhookStatsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2787,23 +2510,6 @@ func (response TestWebhook200JSONResponse) VisitTestWebhookResponse(w http.Respo
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type TestWebhookdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response TestWebhookdefaultApplicationProblemPlusJSONResponse) VisitTestWebhookResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2840,23 +2546,6 @@ func (response CreateErasure202JSONResponse) VisitCreateErasureResponse(w http.R
 	return err
 }
 
-type CreateErasuredefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CreateErasuredefaultApplicationProblemPlusJSONResponse) VisitCreateErasureResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetErasureRequestObject struct {
 	ID ErasureID `json:"id"`
 }
@@ -2875,23 +2564,6 @@ func (response GetErasure200JSONResponse) VisitGetErasureResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetErasuredefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetErasuredefaultApplicationProblemPlusJSONResponse) VisitGetErasureResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -2917,23 +2589,6 @@ func (response ListEventTypes200JSONResponse) VisitListEventTypesResponse(w http
 	return err
 }
 
-type ListEventTypesdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListEventTypesdefaultApplicationProblemPlusJSONResponse) VisitListEventTypesResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type ListEventsRequestObject struct {
 	Params ListEventsParams
 }
@@ -2952,23 +2607,6 @@ func (response ListEvents200JSONResponse) VisitListEventsResponse(w http.Respons
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type ListEventsdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response ListEventsdefaultApplicationProblemPlusJSONResponse) VisitListEventsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3018,23 +2656,6 @@ func (response PublishEvents207JSONResponse) VisitPublishEventsResponse(w http.R
 	return err
 }
 
-type PublishEventsdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response PublishEventsdefaultApplicationProblemPlusJSONResponse) VisitPublishEventsResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetEventRequestObject struct {
 	ID EventID `json:"id"`
 }
@@ -3057,23 +2678,6 @@ func (response GetEvent200JSONResponse) VisitGetEventResponse(w http.ResponseWri
 	return err
 }
 
-type GetEventdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetEventdefaultApplicationProblemPlusJSONResponse) VisitGetEventResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type CancelReplayRequestObject struct {
 	ID ReplayID `json:"id"`
 }
@@ -3088,23 +2692,6 @@ type CancelReplay204Response struct {
 func (response CancelReplay204Response) VisitCancelReplayResponse(w http.ResponseWriter) error {
 	w.WriteHeader(204)
 	return nil
-}
-
-type CancelReplaydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CancelReplaydefaultApplicationProblemPlusJSONResponse) VisitCancelReplayResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
 }
 
 type GetReplayRequestObject struct {
@@ -3125,23 +2712,6 @@ func (response GetReplay200JSONResponse) VisitGetReplayResponse(w http.ResponseW
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetReplaydefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetReplaydefaultApplicationProblemPlusJSONResponse) VisitGetReplayResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3178,23 +2748,6 @@ func (response CreateTenantDeletion202JSONResponse) VisitCreateTenantDeletionRes
 	return err
 }
 
-type CreateTenantDeletiondefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response CreateTenantDeletiondefaultApplicationProblemPlusJSONResponse) VisitCreateTenantDeletionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetTenantDeletionRequestObject struct {
 	ID TenantDeletionID `json:"id"`
 }
@@ -3213,23 +2766,6 @@ func (response GetTenantDeletion200JSONResponse) VisitGetTenantDeletionResponse(
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetTenantDeletiondefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetTenantDeletiondefaultApplicationProblemPlusJSONResponse) VisitGetTenantDeletionResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
@@ -3255,23 +2791,6 @@ func (response GetHealth200JSONResponse) VisitGetHealthResponse(w http.ResponseW
 	return err
 }
 
-type GetHealthdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetHealthdefaultApplicationProblemPlusJSONResponse) VisitGetHealthResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetOpenAPIRequestObject struct {
 }
 
@@ -3293,23 +2812,6 @@ func (response GetOpenAPI200JSONResponse) VisitGetOpenAPIResponse(w http.Respons
 	return err
 }
 
-type GetOpenAPIdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetOpenAPIdefaultApplicationProblemPlusJSONResponse) VisitGetOpenAPIResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type GetReadinessRequestObject struct {
 }
 
@@ -3327,23 +2829,6 @@ func (response GetReadiness200JSONResponse) VisitGetReadinessResponse(w http.Res
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetReadinessdefaultApplicationProblemPlusJSONResponse struct {
-	Body       Problem
-	StatusCode int
-}
-
-func (response GetReadinessdefaultApplicationProblemPlusJSONResponse) VisitGetReadinessResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(response.StatusCode)
 	_, err := buf.WriteTo(w)
 	return err
 }
