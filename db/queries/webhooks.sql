@@ -46,6 +46,17 @@ UPDATE webhooks SET name = @name, url = @url, description = @description, events
 WHERE id = @id AND deleted_at IS NULL
 RETURNING *;
 
+-- name: RegenerateSecret :one
+-- One statement: no delivery ever finds the webhook without a signer. The two
+-- secrets share their purpose, so that the ciphertext can be copied. Without
+-- grace the old one goes, and with it an older one's grace.
+UPDATE webhooks SET
+  previous_secret = CASE WHEN @grace_seconds::integer > 0 THEN secret END,
+  previous_secret_until = CASE WHEN @grace_seconds::integer > 0 THEN now() + make_interval(secs => @grace_seconds::integer) END,
+  secret = @secret, secret_hint = @secret_hint, updated_at = now()
+WHERE id = @id AND deleted_at IS NULL
+RETURNING *;
+
 -- name: DeleteWebhook :execrows
 -- Soft: workers must see that it went, and its rows go in chunks later.
 UPDATE webhooks SET deleted_at = now(), updated_at = now(), active = false
@@ -67,3 +78,28 @@ ORDER BY w.generation;
 SELECT id, tenant_id, url, events, active, operational, secret, previous_secret, previous_secret_until, headers,
   rate_per_second, retry_delays, generation
 FROM webhooks WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL;
+
+-- name: WebhookSeals :many
+-- The next webhooks in the order of ids, deleted ones too, and whether one of
+-- their ciphertexts begins otherwise than with one of prefixes: key ids.
+SELECT id, (substring(secret FROM 1 FOR 5) <> ALL (@prefixes::bytea[])
+  OR coalesce(substring(previous_secret FROM 1 FOR 5) <> ALL (@prefixes::bytea[]), false)
+  OR coalesce(substring(headers FROM 1 FOR 5) <> ALL (@prefixes::bytea[]), false))::boolean AS outdated
+FROM webhooks WHERE id > @after ORDER BY id LIMIT @row_limit;
+
+-- name: SealedWebhook :one
+SELECT id, tenant_id, secret, previous_secret, headers FROM webhooks WHERE id = @id;
+
+-- name: ResealWebhook :execrows
+-- Compares and swaps: an edit made meanwhile stands. The meaning is the same, so
+-- the generation stays.
+UPDATE webhooks SET secret = @secret, previous_secret = @previous_secret, headers = @headers, reseals = reseals + 1
+WHERE id = @id AND secret = @old_secret AND previous_secret IS NOT DISTINCT FROM @old_previous_secret
+  AND headers IS NOT DISTINCT FROM @old_headers;
+
+-- name: CountSeals :many
+-- How many webhooks have a ciphertext under each key: the id is its second to
+-- fifth byte.
+SELECT substring(sealed FROM 1 FOR 5)::bytea AS prefix, count(DISTINCT id) AS webhooks
+FROM (SELECT id, unnest(ARRAY[secret, previous_secret, headers]) AS sealed FROM webhooks) AS s
+WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1;

@@ -24,6 +24,7 @@ import (
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/ingest"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/strict"
@@ -87,17 +88,22 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			Store: deps.Store, Publisher: publisher, Classes: ingest.NewClasses(cfg.LiveRate, cfg.LiveBurst),
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
+		auditLog:   &audit.Service{Store: deps.Store},
 		operations: operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
 }
 
-type events = ingest.Service
+type (
+	events   = ingest.Service
+	auditLog = audit.Service
+)
 
 // handlers implements the contract, a room for each subject.
 type handlers struct {
 	*webhooks.Service
 	*events
+	*auditLog
 	operations
 	rest
 }

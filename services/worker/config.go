@@ -29,6 +29,8 @@ type Config struct {
 	Grace          time.Duration `env:"WORKER_GRACE" envDefault:"8s" help:"how long attempts may go on after a signal to stop"`
 	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
 
+	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" help:"how long the audit log is kept: 400 days"`
+
 	Log telemetry.LogConfig
 
 	// NATSOptions are a composing program's: credentials, an in-process server.
@@ -53,6 +55,9 @@ func (c *Config) Validate() error {
 	}
 	if c.AckWait < 5*time.Second {
 		errs = append(errs, errors.New("WORKER_ACK_WAIT must be at least 5s"))
+	}
+	if c.AuditRetention < 24*time.Hour {
+		errs = append(errs, errors.New("AUDIT_RETENTION must be at least 24h"))
 	}
 	if c.Connections < 4 {
 		errs = append(errs, errors.New("WORKER_DB_CONNECTIONS must be at least 4"))

@@ -7,9 +7,74 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const countAudit = `-- name: CountAudit :one
+SELECT count(*) FROM (
+  SELECT FROM audit_log
+  WHERE tenant_id = $1
+    AND created_at >= $2 AND created_at < $3
+    AND ($4::text IS NULL OR action = $4)
+  LIMIT $5
+) AS counted
+`
+
+type CountAuditParams struct {
+	TenantID uuid.UUID
+	FromTime time.Time
+	ToTime   time.Time
+	Action   *string
+	Cap      int32
+}
+
+func (q *Queries) CountAudit(ctx context.Context, arg CountAuditParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countAudit,
+		arg.TenantID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Action,
+		arg.Cap,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countAuditOf = `-- name: CountAuditOf :one
+SELECT count(*) FROM (
+  SELECT FROM audit_log
+  WHERE tenant_id = $1 AND subject_id = $2
+    AND created_at >= $3 AND created_at < $4
+    AND ($5::text IS NULL OR action = $5)
+  LIMIT $6
+) AS counted
+`
+
+type CountAuditOfParams struct {
+	TenantID  uuid.UUID
+	SubjectID string
+	FromTime  time.Time
+	ToTime    time.Time
+	Action    *string
+	Cap       int32
+}
+
+func (q *Queries) CountAuditOf(ctx context.Context, arg CountAuditOfParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countAuditOf,
+		arg.TenantID,
+		arg.SubjectID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Action,
+		arg.Cap,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
 
 const insertAudit = `-- name: InsertAudit :exec
 INSERT INTO audit_log (id, tenant_id, actor, action, subject_type, subject_id, before, after)
@@ -40,4 +105,147 @@ func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error 
 		arg.After,
 	)
 	return err
+}
+
+const listAudit = `-- name: ListAudit :many
+SELECT id, tenant_id, created_at, actor, action, subject_type, subject_id, before, after FROM audit_log
+WHERE tenant_id = $1
+  AND created_at >= $2 AND created_at < $3
+  AND ($4::text IS NULL OR action = $4)
+  AND (created_at, id) < (
+    CASE WHEN $5::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $5::timestamptz END,
+    CASE WHEN $6::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $6::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT $8 OFFSET $7
+`
+
+type ListAuditParams struct {
+	TenantID   uuid.UUID
+	FromTime   time.Time
+	ToTime     time.Time
+	Action     *string
+	BeforeTime *time.Time
+	BeforeID   *uuid.UUID
+	RowOffset  int32
+	RowLimit   int32
+}
+
+// Newest first, stable under insertion: the key of the last row is the cursor.
+func (q *Queries) ListAudit(ctx context.Context, arg ListAuditParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, listAudit,
+		arg.TenantID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Action,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.RowOffset,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditLog
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.CreatedAt,
+			&i.Actor,
+			&i.Action,
+			&i.SubjectType,
+			&i.SubjectID,
+			&i.Before,
+			&i.After,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listAuditOf = `-- name: ListAuditOf :many
+SELECT id, tenant_id, created_at, actor, action, subject_type, subject_id, before, after FROM audit_log
+WHERE tenant_id = $1 AND subject_id = $2
+  AND created_at >= $3 AND created_at < $4
+  AND ($5::text IS NULL OR action = $5)
+  AND (created_at, id) < (
+    CASE WHEN $6::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $6::timestamptz END,
+    CASE WHEN $7::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $7::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT $9 OFFSET $8
+`
+
+type ListAuditOfParams struct {
+	TenantID   uuid.UUID
+	SubjectID  string
+	FromTime   time.Time
+	ToTime     time.Time
+	Action     *string
+	BeforeTime *time.Time
+	BeforeID   *uuid.UUID
+	RowOffset  int32
+	RowLimit   int32
+}
+
+// What was done to one subject: by an index of its own, which a parameter that may
+// be null would not use.
+func (q *Queries) ListAuditOf(ctx context.Context, arg ListAuditOfParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, listAuditOf,
+		arg.TenantID,
+		arg.SubjectID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Action,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.RowOffset,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []AuditLog
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.CreatedAt,
+			&i.Actor,
+			&i.Action,
+			&i.SubjectType,
+			&i.SubjectID,
+			&i.Before,
+			&i.After,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const purgeAudit = `-- name: PurgeAudit :execrows
+DELETE FROM audit_log a
+USING (SELECT o.id FROM audit_log o WHERE o.created_at < $1 ORDER BY o.created_at LIMIT $2) AS old
+WHERE a.id = old.id
+`
+
+func (q *Queries) PurgeAudit(ctx context.Context, createdBefore time.Time, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeAudit, createdBefore, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

@@ -10,6 +10,18 @@ import (
 	"github.com/google/uuid"
 )
 
+type AuditLog struct {
+	ID          uuid.UUID
+	TenantID    uuid.UUID
+	CreatedAt   time.Time
+	Actor       string
+	Action      string
+	SubjectType string
+	SubjectID   string
+	Before      []byte
+	After       []byte
+}
+
 type Webhook struct {
 	ID                  uuid.UUID
 	TenantID            uuid.UUID
@@ -35,6 +47,7 @@ type Webhook struct {
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
 	DeletedAt           *time.Time
+	Reseals             int32
 }
 
 type WebhookLog struct {

@@ -76,6 +76,39 @@ func (q *Queries) ChangedWebhooks(ctx context.Context, since int64, tenantID uui
 	return items, nil
 }
 
+const countSeals = `-- name: CountSeals :many
+SELECT substring(sealed FROM 1 FOR 5)::bytea AS prefix, count(DISTINCT id) AS webhooks
+FROM (SELECT id, unnest(ARRAY[secret, previous_secret, headers]) AS sealed FROM webhooks) AS s
+WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1
+`
+
+type CountSealsRow struct {
+	Prefix   []byte
+	Webhooks int64
+}
+
+// How many webhooks have a ciphertext under each key: the id is its second to
+// fifth byte.
+func (q *Queries) CountSeals(ctx context.Context) ([]CountSealsRow, error) {
+	rows, err := q.db.Query(ctx, countSeals)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []CountSealsRow
+	for rows.Next() {
+		var i CountSealsRow
+		if err := rows.Scan(&i.Prefix, &i.Webhooks); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countWebhooks = `-- name: CountWebhooks :one
 SELECT count(*) FROM (
   SELECT FROM webhooks
@@ -120,7 +153,7 @@ func (q *Queries) DeleteWebhook(ctx context.Context, id uuid.UUID) (int64, error
 }
 
 const getWebhook = `-- name: GetWebhook :one
-SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at FROM webhooks WHERE id = $1 AND deleted_at IS NULL
+SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals FROM webhooks WHERE id = $1 AND deleted_at IS NULL
 `
 
 func (q *Queries) GetWebhook(ctx context.Context, id uuid.UUID) (Webhook, error) {
@@ -151,6 +184,7 @@ func (q *Queries) GetWebhook(ctx context.Context, id uuid.UUID) (Webhook, error)
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.Reseals,
 	)
 	return i, err
 }
@@ -160,7 +194,7 @@ INSERT INTO webhooks (id, tenant_id, name, url, description, events, active, ope
   headers, header_names, filter, rate_per_second, retry_delays, auto_recover)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
   $11, $12, $13, $14, $15, $16)
-RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at
+RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals
 `
 
 type InsertWebhookParams struct {
@@ -227,12 +261,13 @@ func (q *Queries) InsertWebhook(ctx context.Context, arg InsertWebhookParams) (W
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.Reseals,
 	)
 	return i, err
 }
 
 const listWebhooks = `-- name: ListWebhooks :many
-SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at FROM webhooks
+SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals FROM webhooks
 WHERE tenant_id = $1 AND deleted_at IS NULL
   AND ($2::boolean IS NULL OR active = $2)
   AND ($3::text[] IS NULL OR events && $3)
@@ -294,6 +329,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, arg ListWebhooksParams) ([]W
 			&i.CreatedAt,
 			&i.UpdatedAt,
 			&i.DeletedAt,
+			&i.Reseals,
 		); err != nil {
 			return nil, err
 		}
@@ -306,7 +342,7 @@ func (q *Queries) ListWebhooks(ctx context.Context, arg ListWebhooksParams) ([]W
 }
 
 const lockWebhook = `-- name: LockWebhook :one
-SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at FROM webhooks WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
+SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals FROM webhooks WHERE id = $1 AND deleted_at IS NULL FOR UPDATE
 `
 
 // Held until the change commits, so that two merges do not lose each other's.
@@ -338,6 +374,123 @@ func (q *Queries) LockWebhook(ctx context.Context, id uuid.UUID) (Webhook, error
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.Reseals,
+	)
+	return i, err
+}
+
+const regenerateSecret = `-- name: RegenerateSecret :one
+UPDATE webhooks SET
+  previous_secret = CASE WHEN $1::integer > 0 THEN secret END,
+  previous_secret_until = CASE WHEN $1::integer > 0 THEN now() + make_interval(secs => $1::integer) END,
+  secret = $2, secret_hint = $3, updated_at = now()
+WHERE id = $4 AND deleted_at IS NULL
+RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals
+`
+
+type RegenerateSecretParams struct {
+	GraceSeconds int32
+	Secret       []byte
+	SecretHint   string
+	ID           uuid.UUID
+}
+
+// One statement: no delivery ever finds the webhook without a signer. The two
+// secrets share their purpose, so that the ciphertext can be copied. Without
+// grace the old one goes, and with it an older one's grace.
+func (q *Queries) RegenerateSecret(ctx context.Context, arg RegenerateSecretParams) (Webhook, error) {
+	row := q.db.QueryRow(ctx, regenerateSecret,
+		arg.GraceSeconds,
+		arg.Secret,
+		arg.SecretHint,
+		arg.ID,
+	)
+	var i Webhook
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Name,
+		&i.Url,
+		&i.Description,
+		&i.Events,
+		&i.Active,
+		&i.Operational,
+		&i.Secret,
+		&i.SecretHint,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
+		&i.Filter,
+		&i.RatePerSecond,
+		&i.RetryDelays,
+		&i.AutoRecover,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.Generation,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.Reseals,
+	)
+	return i, err
+}
+
+const resealWebhook = `-- name: ResealWebhook :execrows
+UPDATE webhooks SET secret = $1, previous_secret = $2, headers = $3, reseals = reseals + 1
+WHERE id = $4 AND secret = $5 AND previous_secret IS NOT DISTINCT FROM $6
+  AND headers IS NOT DISTINCT FROM $7
+`
+
+type ResealWebhookParams struct {
+	Secret            []byte
+	PreviousSecret    []byte
+	Headers           []byte
+	ID                uuid.UUID
+	OldSecret         []byte
+	OldPreviousSecret []byte
+	OldHeaders        []byte
+}
+
+// Compares and swaps: an edit made meanwhile stands. The meaning is the same, so
+// the generation stays.
+func (q *Queries) ResealWebhook(ctx context.Context, arg ResealWebhookParams) (int64, error) {
+	result, err := q.db.Exec(ctx, resealWebhook,
+		arg.Secret,
+		arg.PreviousSecret,
+		arg.Headers,
+		arg.ID,
+		arg.OldSecret,
+		arg.OldPreviousSecret,
+		arg.OldHeaders,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const sealedWebhook = `-- name: SealedWebhook :one
+SELECT id, tenant_id, secret, previous_secret, headers FROM webhooks WHERE id = $1
+`
+
+type SealedWebhookRow struct {
+	ID             uuid.UUID
+	TenantID       uuid.UUID
+	Secret         []byte
+	PreviousSecret []byte
+	Headers        []byte
+}
+
+func (q *Queries) SealedWebhook(ctx context.Context, id uuid.UUID) (SealedWebhookRow, error) {
+	row := q.db.QueryRow(ctx, sealedWebhook, id)
+	var i SealedWebhookRow
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Secret,
+		&i.PreviousSecret,
+		&i.Headers,
 	)
 	return i, err
 }
@@ -351,7 +504,7 @@ UPDATE webhooks SET name = $1, url = $2, description = $3, events = $4, active =
   retry_delays = $13, auto_recover = $14, disabled_at = $15,
   disabled_reason = $16, updated_at = now()
 WHERE id = $17 AND deleted_at IS NULL
-RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at
+RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals
 `
 
 type UpdateWebhookParams struct {
@@ -422,6 +575,7 @@ func (q *Queries) UpdateWebhook(ctx context.Context, arg UpdateWebhookParams) (W
 		&i.CreatedAt,
 		&i.UpdatedAt,
 		&i.DeletedAt,
+		&i.Reseals,
 	)
 	return i, err
 }
@@ -468,4 +622,38 @@ func (q *Queries) WebhookForTest(ctx context.Context, iD uuid.UUID, tenantID uui
 		&i.Generation,
 	)
 	return i, err
+}
+
+const webhookSeals = `-- name: WebhookSeals :many
+SELECT id, (substring(secret FROM 1 FOR 5) <> ALL ($1::bytea[])
+  OR coalesce(substring(previous_secret FROM 1 FOR 5) <> ALL ($1::bytea[]), false)
+  OR coalesce(substring(headers FROM 1 FOR 5) <> ALL ($1::bytea[]), false))::boolean AS outdated
+FROM webhooks WHERE id > $2 ORDER BY id LIMIT $3
+`
+
+type WebhookSealsRow struct {
+	ID       uuid.UUID
+	Outdated bool
+}
+
+// The next webhooks in the order of ids, deleted ones too, and whether one of
+// their ciphertexts begins otherwise than with one of prefixes: key ids.
+func (q *Queries) WebhookSeals(ctx context.Context, prefixes [][]byte, after uuid.UUID, rowLimit int32) ([]WebhookSealsRow, error) {
+	rows, err := q.db.Query(ctx, webhookSeals, prefixes, after, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookSealsRow
+	for rows.Next() {
+		var i WebhookSealsRow
+		if err := rows.Scan(&i.ID, &i.Outdated); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

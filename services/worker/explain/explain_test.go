@@ -73,6 +73,11 @@ INSERT INTO webhook_stats_hourly SELECT id, date_trunc('hour', now()), 'deal.mov
 INSERT INTO webhook_durations_hourly SELECT id, date_trunc('hour', now()), 21, tenant_id, 1 FROM webhooks;
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
 	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
+INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
+	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', current_date + n * interval '1 microsecond',
+		'system', 'webhook.updated', 'webhook', '0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0') FROM generate_series(0, 199999) AS n;
+INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
+	SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '1 year' + n * interval '1 s', 'system', 'webhook.updated', 'webhook', 'other' FROM generate_series(1, 20000) AS n;
 INSERT INTO idempotency_keys (tenant_id, key, event_ids, day, body_hash, created_at)
 	SELECT '0198f000-0000-7000-8000-000000000001', 'key:' || n, '{e}', current_date, '', now() - n * interval '1 s' FROM generate_series(1, 50000) AS n;
 `
@@ -170,6 +175,12 @@ func workerQueries() []query {
 		}},
 		{name: "PurgeBodies", rows: 2000, call: func(q *db.Queries) { _, _ = q.PurgeBodies(ctx, 0, 1000, 100) }},
 		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
+		{name: "PurgeAudit", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeAudit(ctx, time.Now().Add(-300*24*time.Hour), 100) }},
+		{name: "WebhookSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.WebhookSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, hook(500), 100) }},
+		{name: "SealedWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedWebhook(ctx, hook(7)) }},
+		{name: "ResealWebhook", rows: 2, call: func(q *db.Queries) {
+			_, _ = q.ResealWebhook(ctx, db.ResealWebhookParams{ID: hook(7), Secret: []byte{1}, OldSecret: []byte{}})
+		}},
 		{name: "OutboxBatch", rows: 200, call: func(q *db.Queries) { _, _ = q.OutboxBatch(ctx, 5000, 100) }},
 		{name: "DeleteOutbox", rows: 10, call: func(q *db.Queries) { _ = q.DeleteOutbox(ctx, []int64{1, 2, 3}) }},
 		{name: "PurgeIdempotencyKeys", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeIdempotencyKeys(ctx, time.Now().Add(-time.Hour), 100) }},
@@ -215,6 +226,28 @@ func apiQueries() []query {
 		}},
 		{name: "CountWebhooks", rows: 2 * hooks, call: func(q *db.Queries) {
 			_, _ = q.CountWebhooks(ctx, db.CountWebhooksParams{TenantID: tenant, Cap: 10_000})
+		}},
+		{name: "ListAudit", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAudit(ctx, db.ListAuditParams{TenantID: tenant, FromTime: from, ToTime: to, RowLimit: 20})
+		}},
+		{name: "ListAudit, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAudit(ctx, db.ListAuditParams{
+				TenantID: tenant, FromTime: from, ToTime: to, BeforeTime: &before, BeforeID: &middle, RowLimit: 20,
+			})
+		}},
+		{name: "CountAudit", rows: 30_000, call: func(q *db.Queries) {
+			_, _ = q.CountAudit(ctx, db.CountAuditParams{TenantID: tenant, FromTime: from, ToTime: to, Cap: 10_000})
+		}},
+		{name: "ListAuditOf", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAuditOf(ctx, db.ListAuditOfParams{TenantID: tenant, SubjectID: hook(7).String(), FromTime: from, ToTime: to, RowLimit: 20})
+		}},
+		{name: "ListAuditOf, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAuditOf(ctx, db.ListAuditOfParams{
+				TenantID: tenant, SubjectID: hook(7).String(), FromTime: from, ToTime: to, BeforeTime: &before, BeforeID: &middle, RowLimit: 20,
+			})
+		}},
+		{name: "CountAuditOf", rows: 3 * each, call: func(q *db.Queries) {
+			_, _ = q.CountAuditOf(ctx, db.CountAuditOfParams{TenantID: tenant, SubjectID: hook(7).String(), FromTime: from, ToTime: to, Cap: 10_000})
 		}},
 		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
 		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},

@@ -54,12 +54,21 @@ type Runner struct {
 	log    *slog.Logger
 }
 
-// New returns a runner over the worker's role and its NATS user.
-func New(s *store.Store, js jetstream.JetStream, log *slog.Logger) (*Runner, error) {
+// Config is what jobs work with.
+type Config struct {
+	Store          *store.Store        // as the worker's role
+	JetStream      jetstream.JetStream // as the worker's user
+	AuditRetention time.Duration       // of the audit log; 0: 400 days
+	Log            *slog.Logger
+}
+
+// New returns a runner.
+func New(cfg Config) (*Runner, error) {
+	s, js, log := cfg.Store, cfg.JetStream, cfg.Log
 	workers := river.NewWorkers()
 	adders := []error{
 		river.AddWorkerSafely(workers, newPartitioner(s, log)),
-		river.AddWorkerSafely(workers, newPurger(s, log)),
+		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, log)),
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
 	}
 	if err := errors.Join(adders...); err != nil {

@@ -20,7 +20,7 @@ func TestRunner_Run(t *testing.T) {
 	const fleet = 2
 	ended := make(chan error, fleet)
 	for range fleet {
-		r, err := New(open(t, database, testenv.Worker), connect(t, account, testenv.Worker), quiet())
+		r, err := New(Config{Store: open(t, database, testenv.Worker), JetStream: connect(t, account, testenv.Worker), Log: quiet()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +51,7 @@ func TestRunner_RunStops(t *testing.T) {
 	database, account := testenv.DB(t), testenv.NATS(t)
 	s, js := open(t, database, testenv.Worker), connect(t, account, testenv.Worker)
 	testenv.StressStop(t, func(ctx context.Context) error {
-		r, err := New(s, js, quiet())
+		r, err := New(Config{Store: s, JetStream: js, Log: quiet()})
 		if err != nil {
 			return err
 		}

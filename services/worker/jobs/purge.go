@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ const (
 	webhookChunk = 100
 	keepKeys     = 24 * time.Hour // idempotency keys
 	keepWebhooks = 30 * 24 * time.Hour
+	keepAudit    = 400 * 24 * time.Hour // unless configured
 )
 
 // purgeArgs is the job that removes rows that have had their time.
@@ -30,14 +32,18 @@ func (purgeArgs) Kind() string { return "purge" }
 
 type purger struct {
 	river.WorkerDefaults[purgeArgs]
-	store *store.Store
-	log   *slog.Logger
+	store     *store.Store
+	keepAudit time.Duration
+	log       *slog.Logger
 }
 
-func newPurger(s *store.Store, log *slog.Logger) *purger { return &purger{store: s, log: log} }
+func newPurger(s *store.Store, auditRetention time.Duration, log *slog.Logger) *purger {
+	return &purger{store: s, keepAudit: cmp.Or(auditRetention, keepAudit), log: log}
+}
 
 // Work removes exhausted queue rows whose time is up, bodies that were kept for
-// queue rows that are gone, old idempotency keys, and deleted webhooks.
+// queue rows that are gone, old idempotency keys, deleted webhooks, and what the
+// audit log need not keep any longer.
 func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 	q := p.store.Queries()
 	now := time.Now()
@@ -51,6 +57,9 @@ func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 		}},
 		chunks{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeWebhooks(ctx, &deletedBefore, webhookChunk)
+		}},
+		chunks{"entries of the audit log", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeAudit(ctx, now.Add(-p.keepAudit), purgeChunk)
 		}},
 	)
 }

@@ -16,7 +16,7 @@ import (
 
 func purgeNow(t *testing.T, s *store.Store) {
 	t.Helper()
-	if err := newPurger(s, quiet()).Work(t.Context(), nil); err != nil {
+	if err := newPurger(s, 0, quiet()).Work(t.Context(), nil); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -55,6 +55,28 @@ func TestPurger_Work(t *testing.T) {
 		left := ask[[]string](t, s, "SELECT array_agg(key) FROM idempotency_keys")
 		if want := []string{"key:23:00:00"}; !slices.Equal(left, want) {
 			t.Errorf("left are %q, want %q", left, want)
+		}
+	})
+
+	t.Run("forgets changes after 400 days, or as configured", func(t *testing.T) {
+		t.Parallel()
+		s := open(t, testenv.DB(t), testenv.Worker)
+		exec(t, s, `INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
+			SELECT gen_random_uuid(), $1, now() - make_interval(days => age), 'system', age::text, 's', 's' FROM unnest(ARRAY[1, 29, 31, 399]) AS age`, tenant)
+		exec(t, s, `INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
+			SELECT gen_random_uuid(), $1, now() - interval '401 days', 'system', 'old', 's', 's' FROM generate_series(1, 2500)`, tenant)
+		left := func() []string {
+			return ask[[]string](t, s, "SELECT array_agg(action ORDER BY created_at DESC) FROM audit_log")
+		}
+		purgeNow(t, s)
+		if got, want := left(), []string{"1", "29", "31", "399"}; !slices.Equal(got, want) {
+			t.Errorf("left are %d entries (%.5q), want %q", len(got), got, want)
+		}
+		if err := newPurger(s, 30*24*time.Hour, quiet()).Work(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := left(), []string{"1", "29"}; !slices.Equal(got, want) {
+			t.Errorf("with a retention of 30 days left are %q, want %q", got, want)
 		}
 	})
 
@@ -153,7 +175,7 @@ func TestPurger_Work(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- newPurger(s, quiet()).Work(t.Context(), nil) }()
+		go func() { ended <- newPurger(s, 0, quiet()).Work(t.Context(), nil) }()
 		super := open(t, database, testenv.Superuser)
 		eventually(t, "the purger waits for the replay", func() bool {
 			return ask[bool](t, super, `SELECT EXISTS (SELECT FROM pg_stat_activity

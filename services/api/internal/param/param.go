@@ -1,0 +1,47 @@
+// Package param reads query parameters, which come as strings, and points out
+// those that cannot be read.
+package param
+
+import (
+	"time"
+
+	"github.com/primezap/primezap/pkg/problem"
+)
+
+// The bounds of lists that are not bounded in time.
+var (
+	Beginning = time.Unix(0, 0).UTC()
+	FarFuture = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+)
+
+// Fault adds a fault of the parameter called name.
+func Fault(faults *[]problem.FieldError, name, detail string) {
+	*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: detail})
+}
+
+// Boolean is nil for a parameter that is not there.
+func Boolean(name string, value *string, faults *[]problem.FieldError) *bool {
+	switch {
+	case value == nil:
+		return nil
+	case *value == "true":
+		return new(true)
+	case *value == "false":
+		return new(false)
+	default:
+		Fault(faults, name, "must be true or false")
+		return nil
+	}
+}
+
+// Time is otherwise for a parameter that is not there.
+func Time(name string, value *string, otherwise time.Time, faults *[]problem.FieldError) time.Time {
+	if value == nil {
+		return otherwise
+	}
+	var at time.Time
+	if err := at.UnmarshalText([]byte(*value)); err != nil { // RFC 3339 to the letter
+		Fault(faults, name, "must be a time such as 2025-10-20T12:00:00Z")
+	}
+	return at
+}
