@@ -184,14 +184,17 @@ func (a answer) refuses(status int, pointers ...string) problem.Problem {
 
 // hook is a webhook as tests read it.
 type hook struct {
-	ID             uuid.UUID         `json:"id"`
-	Name           string            `json:"name"`
-	URL            string            `json:"url"`
-	Description    string            `json:"description"`
-	Events         []string          `json:"events"`
-	Active         bool              `json:"active"`
-	Headers        map[string]string `json:"headers"`
-	Retry          struct{ DelaysSeconds []int }
+	ID          uuid.UUID         `json:"id"`
+	Name        string            `json:"name"`
+	URL         string            `json:"url"`
+	Description string            `json:"description"`
+	Events      []string          `json:"events"`
+	Active      bool              `json:"active"`
+	Headers     map[string]string `json:"headers"`
+	Retry       struct {
+		DelaysSeconds []int
+		AutoRecover   bool
+	}
 	Secret         string     `json:"secret"`
 	SecretHint     string     `json:"secretHint"`
 	DisabledAt     *time.Time `json:"disabledAt"`
@@ -240,21 +243,40 @@ func TestServer_Contract(t *testing.T) {
 	}
 	slices.Sort(described)
 	want := []string{
+		"DELETE /api/api-keys/{id}",
 		"DELETE /api/custom-webhooks/{id}",
+		"DELETE /api/custom-webhooks/{id}/queue",
 		"DELETE /api/custom-webhooks/{id}/queue/{deliveryId}",
+		"DELETE /api/replays/{id}",
+		"GET /api/api-keys",
+		"GET /api/audit-log",
 		"GET /api/custom-webhooks",
 		"GET /api/custom-webhooks/{id}",
 		"GET /api/custom-webhooks/{id}/logs",
 		"GET /api/custom-webhooks/{id}/queue",
+		"GET /api/custom-webhooks/{id}/stats",
+		"GET /api/erasures/{id}",
 		"GET /api/event-types",
+		"GET /api/events",
+		"GET /api/events/{id}",
+		"GET /api/replays/{id}",
+		"GET /api/tenant-deletions/{id}",
 		"GET /healthz",
 		"GET /openapi.json",
 		"GET /readyz",
 		"PATCH /api/custom-webhooks/{id}",
+		"POST /api/api-keys",
 		"POST /api/custom-webhooks",
+		"POST /api/custom-webhooks/filter/preview",
+		"POST /api/custom-webhooks/{id}/enable",
+		"POST /api/custom-webhooks/{id}/queue/retry",
 		"POST /api/custom-webhooks/{id}/queue/{deliveryId}/retry",
+		"POST /api/custom-webhooks/{id}/regenerate-secret",
+		"POST /api/custom-webhooks/{id}/replay",
 		"POST /api/custom-webhooks/{id}/test",
+		"POST /api/erasures",
 		"POST /api/events",
+		"POST /api/tenant-deletions",
 		"PUT /api/custom-webhooks/{id}",
 	}
 	if doc.OpenAPI != "3.1.0" || !slices.Equal(described, want) {

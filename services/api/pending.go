@@ -27,10 +27,6 @@ func (pending) RevokeAPIKey(context.Context, openapi.RevokeAPIKeyRequestObject) 
 	return nil, errPending
 }
 
-func (pending) ListAuditLog(context.Context, openapi.ListAuditLogRequestObject) (openapi.ListAuditLogResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) PreviewFilter(context.Context, openapi.PreviewFilterRequestObject) (openapi.PreviewFilterResponseObject, error) {
 	return nil, errPending
 }
@@ -44,10 +40,6 @@ func (pending) CancelDeliveries(context.Context, openapi.CancelDeliveriesRequest
 }
 
 func (pending) RetryDeliveries(context.Context, openapi.RetryDeliveriesRequestObject) (openapi.RetryDeliveriesResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) RegenerateWebhookSecret(context.Context, openapi.RegenerateWebhookSecretRequestObject) (openapi.RegenerateWebhookSecretResponseObject, error) {
 	return nil, errPending
 }
 

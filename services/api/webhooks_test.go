@@ -34,8 +34,8 @@ func TestWebhooks_Create(t *testing.T) {
 	}
 	read := f.do("GET", a.header.Get("Location"), "").is(http.StatusOK)
 	want := fmt.Sprintf(`{"active":false,"createdAt":%q,"description":"ours","disabledAt":null,"disabledReason":null,`+
-		`"events":["deal.moved","message.*"],"headers":{"Authorization":"••••","X-Token":"••••"},"id":%q,"name":"CRM",`+
-		`"retry":{"delaysSeconds":[1,86400]},"secretHint":%q,"updatedAt":%q,"url":"https://hooks.example.com/crm?x=1"}`,
+		`"events":["deal.moved","message.*"],"filter":null,"headers":{"Authorization":"••••","X-Token":"••••"},"id":%q,"name":"CRM",`+
+		`"operational":false,"rate":null,"retry":{"autoRecover":true,"delaysSeconds":[1,86400]},"secretHint":%q,"updatedAt":%q,"url":"https://hooks.example.com/crm?x=1"}`,
 		created.CreatedAt.Format("2006-01-02T15:04:05.999999Z07:00"), created.ID, created.SecretHint, created.UpdatedAt.Format("2006-01-02T15:04:05.999999Z07:00"))
 	if got := strings.TrimSpace(string(read.body)); got != want {
 		t.Errorf("reads as\n%s\nwant\n%s", got, want)
@@ -68,9 +68,9 @@ func (f *fixture) unseal(row db.Webhook, sealed []byte, purpose string) string {
 func TestWebhooks_Defaults(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
-	for _, fields := range []string{"", `,"active":null,"description":null,"headers":null,"retry":null,"secret":null`, `,"retry":{"delaysSeconds":null}`, `,"retry":{}`} {
+	for _, fields := range []string{"", `,"active":null,"description":null,"headers":null,"retry":null,"secret":null`, `,"retry":{"delaysSeconds":null,"autoRecover":null}`, `,"retry":{}`} {
 		h := f.newHook(fields)
-		if !h.Active || h.Description != "" || len(h.Headers) > 0 || !slices.Equal(h.Retry.DelaysSeconds, []int{1, 5, 15}) {
+		if !h.Active || h.Description != "" || len(h.Headers) > 0 || !slices.Equal(h.Retry.DelaysSeconds, []int{1, 5, 15}) || !h.Retry.AutoRecover {
 			t.Errorf("with %s: %+v", fields, h)
 		}
 	}
@@ -83,11 +83,14 @@ func TestWebhooks_Defaults(t *testing.T) {
 func TestWebhooks_Replace(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
-	h := f.newHook(`,"description":"x","headers":{"X-A":"1","X-B":"2"},"retry":{"delaysSeconds":[9]},"active":false`)
+	h := f.newHook(`,"description":"x","headers":{"X-A":"1","X-B":"2"},"retry":{"delaysSeconds":[9],"autoRecover":false},"active":false`)
 	path := hooksPath + "/" + h.ID.String()
+	if h.Retry.AutoRecover {
+		t.Error("autoRecover false was not kept")
+	}
 	got := into[hook](f.do("PUT", path, `{"name":"new","url":"https://other.example.com/","events":["*"]}`).is(http.StatusOK))
 	if got.Name != "new" || got.URL != "https://other.example.com/" || !slices.Equal(got.Events, []string{"*"}) || got.Description != "" ||
-		len(got.Headers) > 0 || !got.Active || !slices.Equal(got.Retry.DelaysSeconds, []int{1, 5, 15}) {
+		len(got.Headers) > 0 || !got.Active || !slices.Equal(got.Retry.DelaysSeconds, []int{1, 5, 15}) || !got.Retry.AutoRecover {
 		t.Errorf("what was absent did not take its default: %+v", got)
 	}
 	if got.Secret != "" || got.SecretHint != h.SecretHint || !got.UpdatedAt.After(h.UpdatedAt) {
@@ -119,6 +122,8 @@ func TestWebhooks_Merge(t *testing.T) {
 		{name: "null makes active the default", patch: `{"active":null}`, ok: func(_, a hook) bool { return a.Active }},
 		{name: "false is a value", patch: `{"active":false}`, ok: func(_, a hook) bool { return !a.Active }},
 		{name: "null makes the schedule the default", patch: `{"retry":null}`, ok: func(_, a hook) bool { return slices.Equal(a.Retry.DelaysSeconds, []int{1, 5, 15}) }},
+		{name: "no recovery", patch: `{"retry":{"autoRecover":false}}`, ok: func(_, a hook) bool { return !a.Retry.AutoRecover }},
+		{name: "null makes recovery the default", patch: `{"retry":{"autoRecover":null}}`, ok: func(_, a hook) bool { return a.Retry.AutoRecover }},
 		{name: "a secret", patch: `{"secret":"0123456789abcdef"}`, ok: func(_, a hook) bool { return a.SecretHint == "…cdef" && a.Secret == "" }},
 		{name: "null clears the headers", patch: `{"headers":null}`, ok: func(_, a hook) bool { return len(a.Headers) == 0 }},
 	} {
@@ -323,7 +328,6 @@ func TestWebhooks_Refusals(t *testing.T) {
 		{name: "everything missing", body: `{}`, status: 422, pointers: []string{"/name", "/url", "/events"}},
 		{name: "required fields null", body: `{"name":null,"url":null,"events":null}`, status: 422, pointers: []string{"/name", "/url", "/events"}},
 		{name: "an unknown field", body: with(`{"nam":"x"}`), status: 422, pointers: []string{"/nam"}},
-		{name: "a field of a later version", body: with(`{"filter":{}}`), status: 422, pointers: []string{"/filter"}},
 		{name: "a wrong type", body: with(`{"active":"yes"}`), status: 422, pointers: []string{"/active"}},
 		{name: "an integer beyond 2^53", body: with(`{"retry":{"delaysSeconds":[9007199254740993]}}`), status: 422, pointers: []string{"/retry/delaysSeconds/0"}},
 		{name: "1e400", body: with(`{"retry":{"delaysSeconds":[1e400]}}`), status: 422, pointers: []string{"/retry/delaysSeconds/0"}},
@@ -355,9 +359,16 @@ func TestWebhooks_Refusals(t *testing.T) {
 		{name: "whsec_ without base64", body: with(`{"secret":"whsec_not base64 at all"}`), status: 422, pointers: []string{"/secret"}},
 		{name: "13 delays", body: with(`{"retry":{"delaysSeconds":[1,1,1,1,1,1,1,1,1,1,1,1,1]}}`), status: 422, pointers: []string{"/retry/delaysSeconds"}},
 		{name: "delays out of range", body: with(`{"retry":{"delaysSeconds":[0,1,86401]}}`), status: 422, pointers: []string{"/retry/delaysSeconds/0", "/retry/delaysSeconds/2"}},
-		{name: "a later version's retry field", body: with(`{"retry":{"autoRecover":true}}`), status: 422, pointers: []string{"/retry/autoRecover"}},
 		{name: "21 headers", body: with(`{"headers":` + many(21, `"x"`) + `}`), status: 422, pointers: []string{"/headers"}},
 		{name: "headers of ours and of the connection", body: with(`{"headers":{"webhook-id":"x","Connection":"x","Content-Type":"x","X-Ok":"x"}}`), status: 422, pointers: []string{"/headers/webhook-id", "/headers/Connection", "/headers/Content-Type"}},
+		{name: "headers that say who sends and where to", body: with(`{"headers":{"Host":"x","User-Agent":"x","traceparent":"x","Content-Length":"1","Transfer-Encoding":"x","Proxy-Authorization":"x","TE":"x","Upgrade":"x"}}`), status: 422,
+			pointers: []string{"/headers/Host", "/headers/User-Agent", "/headers/traceparent", "/headers/Content-Length", "/headers/Transfer-Encoding", "/headers/Proxy-Authorization", "/headers/TE", "/headers/Upgrade"}},
+		{name: "signatures", body: with(`{"headers":{"x-webhook-signature":"x","Webhook-Signature":"x","X-WEBHOOK-EVENT":"x","webhook-timestamp":"x"}}`), status: 422,
+			pointers: []string{"/headers/x-webhook-signature", "/headers/Webhook-Signature", "/headers/X-WEBHOOK-EVENT", "/headers/webhook-timestamp"}},
+		{name: "a header's name with a line break", body: with(`{"headers":{"X-A\r\nX-B":"x"}}`), status: 422, pointers: []string{"/headers/X-A\r\nX-B"}},
+		{name: "a header without a name", body: with(`{"headers":{"":"x"}}`), status: 422, pointers: []string{"/headers/"}},
+		{name: "the very same header twice", body: with(`{"headers":{}}`)[:1] + `"headers":{"X-A":"1","X-A":"2"},` + with(`{}`)[1:], status: 422, pointers: []string{"/headers/X-A"}},
+		{name: "a header's value that begins or ends with a space", body: with(`{"headers":{"X-A":" 1","X-B":"1 "}}`), status: 422, pointers: []string{"/headers/X-A", "/headers/X-B"}},
 		{name: "a header's name that is none", body: with(`{"headers":{"a b":"x"}}`), status: 422, pointers: []string{"/headers/a b"}},
 		{name: "a header twice", body: with(`{"headers":{"X-A":"1","x-a":"2"}}`), status: 422, pointers: []string{"/headers/x-a"}},
 		{name: "a header's value with a line break", body: with(`{"headers":{"X-A":"1\r\nX-B: 2"}}`), status: 422, pointers: []string{"/headers/X-A"}},

@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -187,6 +188,7 @@ func (e *editor) active(active bool) {
 }
 
 func (e *editor) retry(given *openapi.RetryInput) {
+	e.row.AutoRecover = given == nil || given.AutoRecover == nil || *given.AutoRecover
 	delays := defaultDelays
 	if given != nil && given.DelaysSeconds != nil {
 		delays = *given.DelaysSeconds
@@ -217,8 +219,20 @@ func (e *editor) secret(secret string) {
 		e.fault("must go on in padded base64 after whsec_", "secret")
 		return
 	}
+	if e.holds(e.row.Secret, "secret", []byte(secret)) {
+		return
+	}
 	e.row.Secret = e.seal([]byte(secret), "secret")
 	e.row.SecretHint = webhook.Hint(secret)
+}
+
+// holds says whether a ciphertext opens and has plain in it.
+func (e *editor) holds(sealed []byte, purpose string, plain []byte) bool {
+	if len(sealed) == 0 {
+		return false
+	}
+	stored, err := e.Vault.Unseal(sealed, e.binding(purpose))
+	return err == nil && bytes.Equal(stored, plain)
 }
 
 func (e *editor) headers(given map[string]string) {
@@ -227,7 +241,7 @@ func (e *editor) headers(given map[string]string) {
 		return
 	}
 	var stored []header
-	if len(given) > 0 {
+	if slices.Contains(slices.Collect(maps.Values(given)), mask) {
 		stored = e.storedHeaders()
 	}
 	var headers []header
@@ -244,6 +258,9 @@ func (e *editor) headers(given map[string]string) {
 			value = stored[at].Value
 		case len(value) > maxHeaderValue || strings.ContainsFunc(value, notVisible):
 			e.fault("must have a value of at most 1024 visible ASCII characters", "headers", name)
+		case strings.TrimSpace(value) != value:
+			// HTTP/1 drops such spaces on the way, and HTTP/2 refuses the request.
+			e.fault("must have a value without spaces at its beginning and end", "headers", name)
 		}
 		if err := egress.CheckHeader(name, ""); err != nil {
 			e.fault(reason(err), "headers", name)
@@ -251,8 +268,11 @@ func (e *editor) headers(given map[string]string) {
 		names = append(names, name)
 		headers = append(headers, header{Name: name, Value: value})
 	}
-	e.row.Headers, e.row.HeaderNames = nil, []string{}
-	if len(headers) == 0 || len(e.faults) > 0 {
+	if len(e.faults) > 0 || e.failed != nil {
+		return
+	}
+	if len(headers) == 0 {
+		e.row.Headers, e.row.HeaderNames = nil, []string{}
 		return
 	}
 	plain, err := json.Marshal(headers)
@@ -260,7 +280,9 @@ func (e *editor) headers(given map[string]string) {
 		e.failed = fmt.Errorf("encode headers: %w", err)
 		return
 	}
-	e.row.Headers, e.row.HeaderNames = e.seal(plain, "headers"), names
+	if !e.holds(e.row.Headers, "headers", plain) {
+		e.row.Headers, e.row.HeaderNames = e.seal(plain, "headers"), names
+	}
 }
 
 func notVisible(r rune) bool { return r < ' ' || r > '~' }

@@ -3,20 +3,17 @@ package webhooks
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
+	"github.com/primezap/primezap/services/api/internal/param"
 )
 
 // kinds are the wire names of a log row's and a delivery's kind, by their number.
 var kinds = []openapi.Kind{openapi.KindDelivery, openapi.KindTest, openapi.KindReplay}
-
-// farFuture is where a list without an end ends.
-var farFuture = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // ListWebhookLogs serves GET /api/custom-webhooks/{id}/logs.
 func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLogsRequestObject) (openapi.ListWebhookLogsResponseObject, error) {
@@ -50,38 +47,25 @@ func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLo
 }
 
 func logFilter(params openapi.ListWebhookLogsParams, faults *[]problem.FieldError) db.ListLogsParams {
-	fault := func(name, detail string) {
-		*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: detail})
-	}
-	moment := func(name string, value *string, otherwise time.Time) time.Time {
-		if value == nil {
-			return otherwise
-		}
-		var at time.Time
-		if err := at.UnmarshalText([]byte(*value)); err != nil { // RFC 3339 to the letter
-			fault(name, "must be a time such as 2025-10-20T12:00:00Z")
-		}
-		return at
-	}
 	filter := db.ListLogsParams{
-		Success:  boolean("success", params.Success, faults),
-		FromTime: moment("from", params.From, time.Unix(0, 0)),
-		ToTime:   moment("to", params.To, farFuture),
+		Success:  param.Boolean("success", params.Success, faults),
+		FromTime: param.Time("from", params.From, param.Beginning, faults),
+		ToTime:   param.Time("to", params.To, param.FarFuture, faults),
 		Event:    params.Event,
 		EventID:  params.EventID,
 	}
 	if name := params.Event; name != nil {
 		if _, ok := event.Lookup(event.Type(*name)); !ok {
-			fault("event", "must be an event type")
+			param.Fault(faults, "event", "must be an event type")
 		}
 	}
 	if id := params.EventID; id != nil && !event.ValidID(*id) {
-		fault("eventId", "must be 1 to 64 letters, digits, _ and -")
+		param.Fault(faults, "eventId", "must be 1 to 64 letters, digits, _ and -")
 	}
 	if status := params.Status; status != nil {
 		from, to, ok := statusRange(*status)
 		if !ok {
-			fault("status", "must be 0, a status such as 404, or a class such as 5xx")
+			param.Fault(faults, "status", "must be 0, a status such as 404, or a class such as 5xx")
 		}
 		filter.StatusFrom, filter.StatusTo = &from, &to
 	}

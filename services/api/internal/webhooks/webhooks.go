@@ -6,9 +6,11 @@
 package webhooks
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -23,8 +25,10 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
+	"github.com/primezap/primezap/services/api/internal/param"
 )
 
 // Service implements the operations on webhooks.
@@ -41,7 +45,7 @@ const path = "/api/custom-webhooks/"
 // ListWebhooks serves GET /api/custom-webhooks.
 func (s *Service) ListWebhooks(ctx context.Context, req openapi.ListWebhooksRequestObject) (openapi.ListWebhooksResponseObject, error) {
 	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.IDKeySize)
-	active := boolean("active", req.Params.Active, &faults)
+	active := param.Boolean("active", req.Params.Active, &faults)
 	var subscriptions []string
 	if name := req.Params.Event; name != nil {
 		if subscriptions = covering(*name); subscriptions == nil {
@@ -95,19 +99,16 @@ func (s *Service) CreateWebhook(ctx context.Context, req openapi.CreateWebhookRe
 			SecretHint: row.SecretHint, Headers: row.Headers, HeaderNames: row.HeaderNames, Filter: row.Filter,
 			RatePerSecond: row.RatePerSecond, RetryDelays: row.RetryDelays, AutoRecover: row.AutoRecover,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return record(ctx, q, "webhook.created", nil, &row)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create webhook: %w", err)
 	}
-	shown := show(row)
 	return openapi.CreateWebhook201JSONResponse{
-		Body: openapi.WebhookWithSecret{
-			ID: shown.ID, Name: shown.Name, URL: shown.URL, Description: shown.Description, Events: shown.Events,
-			Active: shown.Active, Headers: shown.Headers, Retry: shown.Retry, Secret: secret,
-			SecretHint: shown.SecretHint, DisabledAt: shown.DisabledAt, DisabledReason: shown.DisabledReason,
-			CreatedAt: shown.CreatedAt, UpdatedAt: shown.UpdatedAt,
-		},
+		Body:    withSecret(row, secret),
 		Headers: openapi.CreateWebhook201ResponseHeaders{Location: new(path + row.ID.String())},
 	}, nil
 }
@@ -144,7 +145,7 @@ func (s *Service) UpdateWebhook(ctx context.Context, req openapi.UpdateWebhookRe
 }
 
 // change edits a webhook under its lock: of two merges at once, neither loses
-// what the other changed.
+// what the other changed. An edit that changes nothing leaves no trace.
 func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db.Webhook, error) {
 	hook, err := parseID(id)
 	if err != nil {
@@ -152,16 +153,19 @@ func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db
 	}
 	var row db.Webhook
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) (err error) {
-		row, err = q.LockWebhook(ctx, hook)
+		before, err := q.LockWebhook(ctx, hook)
 		if err != nil {
 			return found(err)
 		}
-		e := editor{Service: s, row: row}
+		e := editor{Service: s, row: before}
 		edit(&e)
 		if err := e.err(); err != nil {
 			return err
 		}
 		row = e.row
+		if same(before, row) {
+			return nil
+		}
 		row, err = q.UpdateWebhook(ctx, db.UpdateWebhookParams{
 			ID: row.ID, Name: row.Name, Url: row.Url, Description: row.Description, Events: row.Events,
 			Active: row.Active, Operational: row.Operational, Secret: row.Secret, SecretHint: row.SecretHint,
@@ -169,7 +173,10 @@ func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db
 			RatePerSecond: row.RatePerSecond, RetryDelays: row.RetryDelays, AutoRecover: row.AutoRecover,
 			DisabledAt: row.DisabledAt, DisabledReason: row.DisabledReason,
 		})
-		return found(err)
+		if err != nil {
+			return found(err)
+		}
+		return record(ctx, q, "webhook.updated", &before, &row)
 	})
 	if err != nil {
 		return db.Webhook{}, fmt.Errorf("change webhook %s: %w", hook, err)
@@ -184,16 +191,39 @@ func (s *Service) DeleteWebhook(ctx context.Context, req openapi.DeleteWebhookRe
 		return nil, err
 	}
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
-		deleted, err := q.DeleteWebhook(ctx, hook)
-		if err == nil && deleted == 0 {
-			return store.ErrNotFound
+		row, err := q.LockWebhook(ctx, hook)
+		if err != nil {
+			return found(err)
 		}
-		return err
+		if _, err := q.DeleteWebhook(ctx, hook); err != nil { // one: it is locked
+			return err
+		}
+		return record(ctx, q, "webhook.deleted", &row, nil)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("delete webhook %s: %w", hook, err)
 	}
 	return openapi.DeleteWebhook204Response{}, nil
+}
+
+// record writes a change of a webhook into the audit log, in the transaction of
+// the change.
+func record(ctx context.Context, q *db.Queries, action string, before, after *db.Webhook) error {
+	change := audit.Change{Action: action, SubjectType: "webhook"}
+	if before != nil {
+		change.SubjectID, change.Before = before.ID.String(), show(*before)
+	}
+	if after != nil {
+		change.SubjectID, change.After = after.ID.String(), show(*after)
+	}
+	return audit.Record(ctx, q, change)
+}
+
+// same says whether an edit left a row as it was. Ciphertexts are compared as they
+// are: an edit keeps that of a value which it does not change.
+func same(before, after db.Webhook) bool {
+	return bytes.Equal(before.Secret, after.Secret) && bytes.Equal(before.Headers, after.Headers) &&
+		reflect.DeepEqual(show(before), show(after))
 }
 
 // of runs fn in the tenant's transaction with one of its webhooks.
@@ -221,7 +251,7 @@ func show(row db.Webhook) openapi.Webhook {
 	w := openapi.Webhook{
 		ID: row.ID, Name: row.Name, URL: row.Url, Description: row.Description, Events: row.Events,
 		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)),
-		Retry:      openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays))},
+		Retry:      openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays)), AutoRecover: row.AutoRecover},
 		SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
@@ -232,6 +262,17 @@ func show(row db.Webhook) openapi.Webhook {
 		w.Retry.DelaysSeconds[i] = int(delay)
 	}
 	return w
+}
+
+// withSecret is a webhook as the answer has it that gives it its secret.
+func withSecret(row db.Webhook, secret string) openapi.WebhookWithSecret {
+	w := show(row)
+	return openapi.WebhookWithSecret{
+		ID: w.ID, Name: w.Name, URL: w.URL, Description: w.Description, Events: w.Events, Active: w.Active,
+		Headers: w.Headers, Filter: w.Filter, Rate: w.Rate, Retry: w.Retry, Operational: w.Operational, Secret: secret,
+		SecretHint: w.SecretHint, DisabledAt: w.DisabledAt, DisabledReason: w.DisabledReason,
+		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
+	}
 }
 
 // covering are the subscriptions that cover s, an event type or itself a
@@ -271,21 +312,6 @@ func found(err error) error {
 		return store.ErrNotFound
 	}
 	return err
-}
-
-// boolean reads a query parameter, adding to faults if it is neither true nor false.
-func boolean(name string, value *string, faults *[]problem.FieldError) *bool {
-	switch {
-	case value == nil:
-		return nil
-	case *value == "true":
-		return new(true)
-	case *value == "false":
-		return new(false)
-	default:
-		*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: "must be true or false"})
-		return nil
-	}
 }
 
 func utc(t *time.Time) *time.Time {
