@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"bytes"
+	"time"
+)
 
 // MaxBodyBytes bounds a body as it is sent, envelope included. What a client posts
 // may be longer: white space and needless escapes do not count.
@@ -46,4 +49,15 @@ func Body(t Type, at time.Time, data []byte) ([]byte, error) {
 		return nil, err.within("data")
 	}
 	return append(body, '}'), nil
+}
+
+// Data returns the data of a body that Body made, as it stands there, and false for
+// anything else.
+func Data(body []byte) ([]byte, bool) {
+	// Neither a type nor a time has a quotation mark.
+	_, data, ok := bytes.Cut(body, []byte(`,"data":`))
+	if !ok || !bytes.HasPrefix(body, []byte(`{"event":"`)) || len(data) < len(`{}}`) {
+		return nil, false
+	}
+	return data[:len(data)-1], true
 }

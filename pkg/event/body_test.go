@@ -153,3 +153,21 @@ func TestBody_Node(t *testing.T) {
 		t.Errorf("only %d of 1000 bodies were accepted", accepted)
 	}
 }
+
+func TestData(t *testing.T) {
+	t.Parallel()
+	for _, data := range []string{`{}`, `{"a":{"b":[1,"}"]}}`, `{"data":{"x":",\"data\":"}}`} {
+		body, err := event.Body(event.DealMoved, noon, []byte(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := event.Data(body); !ok || string(got) != data {
+			t.Errorf("the data of %s is %s, %t", body, got, ok)
+		}
+	}
+	for _, body := range []string{``, `{}`, `{"a":1}`, `{"event":"deal.moved"}`, `{"a":1,"data":{}}`, `{"event":"a","data":}`} {
+		if got, ok := event.Data([]byte(body)); ok {
+			t.Errorf("%q has data %s", body, got)
+		}
+	}
+}
