@@ -205,7 +205,7 @@ func (w *world) publish(ctx context.Context, events []eventInput) error {
 			ID     string `json:"id"`
 		} `json:"data"`
 	}
-	err := w.tenant.Do(ctx, http.MethodPost, "/api/events", events, http.StatusAccepted, &answer)
+	err := w.tenant.Do(ctx, http.MethodPost, eventsPath, events, http.StatusAccepted, &answer)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func TestDelivery_IsAsTheContractSays(t *testing.T) {
 			const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
 			before := time.Now().Truncate(time.Second)
 			err := tenant.DoWith(t.Context(), http.Header{"Traceparent": {"00-" + trace + "-00f067aa0ba902b7-01"}},
-				http.MethodPost, "/api/events", in, http.StatusAccepted, nil)
+				http.MethodPost, eventsPath, in, http.StatusAccepted, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

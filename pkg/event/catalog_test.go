@@ -244,7 +244,7 @@ func TestValidID(t *testing.T) {
 	}
 }
 
-func compile(t *testing.T, d event.Definition) *jsonschema.Schema {
+func compile(t testing.TB, d event.Definition) *jsonschema.Schema {
 	t.Helper()
 	compiler := jsonschema.NewCompiler()
 	compiler.AssertFormat()
@@ -259,7 +259,7 @@ func compile(t *testing.T, d event.Definition) *jsonschema.Schema {
 	return schema
 }
 
-func decode(t *testing.T, text []byte) any {
+func decode(t testing.TB, text []byte) any {
 	t.Helper()
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {

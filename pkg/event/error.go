@@ -20,6 +20,7 @@ const (
 	NotObject      Reason = "not_object"
 	UnknownType    Reason = "unknown_type"
 	InvalidTime    Reason = "invalid_time"
+	SchemaMismatch Reason = "schema_mismatch"
 )
 
 // maxPointerBytes bounds what a refused document can make us answer: a key may be

@@ -339,8 +339,8 @@ func TestServer_Access(t *testing.T) {
 		{name: "webhooks:read does not delete", method: "DELETE", path: hooksPath + "/" + id, key: reader, status: 403},
 		{name: "webhooks:write does not list", method: "GET", path: hooksPath, key: writer, status: 403},
 		{name: "webhooks:write changes", method: "PATCH", path: hooksPath + "/" + id, body: `{}`, key: writer, status: 200},
-		{name: "webhooks:write does not publish", method: "POST", path: "/api/events", body: event, key: writer, status: 403},
-		{name: "events:write publishes", method: "POST", path: "/api/events", body: event, key: publisher, status: 202},
+		{name: "webhooks:write does not publish", method: "POST", path: eventsPath, body: event, key: writer, status: 403},
+		{name: "events:write publishes", method: "POST", path: eventsPath, body: event, key: publisher, status: 202},
 		{name: "events:write does not read webhooks", method: "GET", path: hooksPath + "/" + id, key: publisher, status: 403},
 		{name: "any key reads event types", method: "GET", path: "/api/event-types", key: publisher, status: 200},
 		{name: "but no key does not", method: "GET", path: "/api/event-types", status: 401},
@@ -428,7 +428,7 @@ func TestServer_DatabaseAway(t *testing.T) {
 		{"GET", hooksPath, ""},
 		{"GET", hooksPath + "/" + h.ID.String(), ""},
 		{"PATCH", hooksPath + "/" + h.ID.String(), "{}"},
-		{"POST", "/api/events", `{"event":"deal.moved","data":{},"id":"x"}`},
+		{"POST", eventsPath, `{"event":"deal.moved","data":{},"id":"x"}`},
 		{"GET", hooksPath, ""},
 	} {
 		a := f.do(r.method, r.path, r.body)
@@ -447,7 +447,7 @@ func TestServer_DatabaseAway(t *testing.T) {
 func TestServer_Metrics(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *api.Config) { c.LiveRate, c.LiveBurst = 0.001, 1 })
-	f.do("POST", "/api/events", `[{"event":"deal.moved","data":{}},{"event":"deal.moved","data":{}},{"event":"x","data":{}}]`).is(http.StatusMultiStatus)
+	f.do("POST", eventsPath, `[{"event":"deal.moved","data":{}},{"event":"deal.moved","data":{}},{"event":"x","data":{}}]`).is(http.StatusMultiStatus)
 	f.do("GET", hooksPath+"/x", "").is(http.StatusNotFound)
 	f.do("GET", "/invented/path", "").is(http.StatusNotFound)
 	gathered, err := f.metrics.Gather()

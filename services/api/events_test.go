@@ -22,7 +22,8 @@ import (
 	"github.com/primezap/primezap/services/api"
 )
 
-const eventsPath = "/api/events"
+// Most tests are not about data, which a schema would want whole.
+const eventsPath = "/api/events?strict=false"
 
 // accepted is the answer to a single event.
 type accepted struct{ ID string }
@@ -241,6 +242,38 @@ func TestEvents_Refusals(t *testing.T) {
 	large := into[results](f.do("POST", eventsPath, `[`+data(`{}`)+`,`+data(`{"a":"`+strings.Repeat("x", 256<<10)+`"}`)+`]`).is(http.StatusMultiStatus))
 	if large.Data[0].Status != 202 || large.Data[1].Status != 413 {
 		t.Errorf("a large event among others: %+v", large)
+	}
+}
+
+// A schema's faults are named by pointers into the request; strict=false passes
+// over them, and over nothing else.
+func TestEvents_Schema(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	const strict = "/api/events"
+	d, _ := event.Lookup(event.DealMoved)
+	var example struct{ Data json.RawMessage }
+	f.check(json.Unmarshal(d.Example, &example))
+	item := func(data string) string { return `{"event":"deal.moved","data":` + data + `}` }
+	good := string(example.Data)
+	further := strings.Replace(good, `{"deal":{`, `{"extra":{"n":1},"deal":{"colour":"red",`, 1)
+	bad := strings.Replace(strings.Replace(good, `"valueCents":629090`, `"valueCents":"1"`, 1), `"movedBy":`, `"movedby":`, 1)
+	f.do("POST", strict, item(further)).is(http.StatusAccepted)
+	f.do("POST", strict+"?strict=true", item(good)).is(http.StatusAccepted)
+	f.do("POST", strict, item(bad)).refuses(http.StatusUnprocessableEntity, "/data/deal/valueCents", "/data/movedBy")
+	some := into[results](f.do("POST", strict, `[`+item(good)+`,`+item(bad)+`]`).is(http.StatusMultiStatus))
+	if p := some.Data[1].Error; some.Data[0].Status != 202 || p == nil || p.Errors[0].Pointer != "/1/data/deal/valueCents" {
+		t.Errorf("answered %+v", some)
+	}
+	f.do("POST", strict+"?strict=false", item(bad)).is(http.StatusAccepted)
+	f.do("POST", strict+"?strict=false", item(`{"n":1e999}`)).refuses(http.StatusUnprocessableEntity, "/data/n")
+	f.do("POST", strict+"?strict=0", item(good)).refuses(http.StatusUnprocessableEntity, "/strict")
+	events := f.stored()
+	if len(events) != 4 {
+		t.Fatalf("stored %d events, want 4", len(events))
+	}
+	if _, data, _ := strings.Cut(string(events[0].Body), `"data":`); data != further+"}" {
+		t.Errorf("stored %s, want data as it was sent, %s", data, further)
 	}
 }
 

@@ -12,7 +12,10 @@ require (
 	golang.org/x/sync v0.24.0
 )
 
-require github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+require (
+	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
+)
 
 require (
 	code.dny.dev/ssrf v0.3.0 // indirect

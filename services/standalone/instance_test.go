@@ -259,6 +259,9 @@ func (i *instance) subscribe(t testing.TB, url, event, retry string, header ...s
 	return made
 }
 
+// eventsPath takes dealData, which is no whole deal.
+const eventsPath = "/api/events?strict=false"
+
 const dealData = `{"deal": {"id": "d-1", "valueCents": 398000}}`
 
 // publish publishes n events of a type in one request.
@@ -266,7 +269,7 @@ func (i *instance) publish(t testing.TB, event string, n int) (ids []string) {
 	t.Helper()
 	one := fmt.Sprintf(`{"event": %q, "data": %s}`, event, dealData)
 	var answer struct{ Data []struct{ ID string } }
-	i.call(t, http.MethodPost, "/api/events", "["+strings.Join(slices.Repeat([]string{one}, n), ",")+"]", http.StatusAccepted, &answer)
+	i.call(t, http.MethodPost, eventsPath, "["+strings.Join(slices.Repeat([]string{one}, n), ",")+"]", http.StatusAccepted, &answer)
 	for _, accepted := range answer.Data {
 		ids = append(ids, accepted.ID)
 	}

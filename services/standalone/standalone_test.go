@@ -248,7 +248,7 @@ func TestStandalone_GoesOn(t *testing.T) {
 			t.Errorf("another tenant has the webhooks %v, want its own", hooks)
 		}
 		body := fmt.Sprintf(`{"event": "deal.moved", "data": %s, "tenantId": %q}`, dealData, uuid.NewString())
-		third.call(t, http.MethodPost, "/api/events", body, http.StatusAccepted, nil)
+		third.call(t, http.MethodPost, eventsPath, body, http.StatusAccepted, nil)
 	})
 	interrupted = third.publish(t, "lead.qualified", 3)
 	r.AwaitEvents(t, "/hangs", interrupted, 1)

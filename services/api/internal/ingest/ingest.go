@@ -75,6 +75,13 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 	if key != nil && !validKey(*key) {
 		return nil, problem.Invalid(problem.FieldError{Detail: "Idempotency-Key must have 1 to 255 visible ASCII characters"})
 	}
+	checked := true
+	if strict := req.Params.Strict; strict != nil {
+		if *strict != "true" && *strict != "false" {
+			return nil, problem.Invalid(problem.FieldError{Pointer: "/strict", Detail: "must be true or false"})
+		}
+		checked = *strict == "true"
+	}
 	inputs, array, err := read(*req.Body)
 	if err != nil {
 		return nil, err
@@ -98,7 +105,7 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 		if array {
 			it.at = problem.Pointer(i)
 		}
-		if it.refused = prepare(it, principal, now); it.refused != nil && it.refused.Status == http.StatusBadRequest {
+		if it.refused = prepare(it, principal, now, checked); it.refused != nil && it.refused.Status == http.StatusBadRequest {
 			return nil, it.refused // no JSON in one place is no JSON at all
 		}
 	}
@@ -116,8 +123,9 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 	return respond(items, array)
 }
 
-// prepare checks an item and makes its body.
-func prepare(it *item, principal auth.Principal, now time.Time) *problem.Problem {
+// prepare checks an item, its data against the type's schema only if checked, and
+// makes its body.
+func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *problem.Problem {
 	faults := it.faults
 	fault := func(name, detail string) {
 		faults = append(faults, problem.FieldError{Pointer: "/" + name, Detail: detail})
@@ -155,6 +163,11 @@ func prepare(it *item, principal auth.Principal, now time.Time) *problem.Problem
 			tooLarge = refusal.Reason == event.TooLarge && len(faults) == 0
 			faults = append(faults, problem.FieldError{Pointer: refusal.Pointer, Detail: refusal.Detail})
 		}
+		if err == nil && checked {
+			for _, wrong := range event.Validate(event.Type(it.eventType), body) {
+				faults = append(faults, problem.FieldError{Pointer: wrong.Pointer, Detail: wrong.Detail})
+			}
+		}
 		it.event.Body = body
 	}
 	if event.ValidID(it.contact) { // it becomes a header of the message
@@ -163,6 +176,7 @@ func prepare(it *item, principal auth.Principal, now time.Time) *problem.Problem
 	if len(faults) == 0 {
 		return nil
 	}
+	faults = faults[:min(len(faults), maxFaults)]
 	for i := range faults {
 		faults[i].Pointer = it.at + faults[i].Pointer
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 )
@@ -45,7 +46,7 @@ func newService(p Publisher) *Service {
 }
 
 func post(ctx context.Context, s *Service, body []byte) (openapi.PublishEventsResponseObject, error) {
-	return s.PublishEvents(ctx, openapi.PublishEventsRequestObject{Body: new(openapi.PublishEventsJSONRequestBody(body))})
+	return s.PublishEvents(ctx, openapi.PublishEventsRequestObject{Body: new(openapi.PublishEventsJSONRequestBody(body)), Params: openapi.PublishEventsParams{Strict: new("false")}})
 }
 
 func TestPublishEvents_StoreRefusesSome(t *testing.T) {
@@ -128,15 +129,19 @@ func TestClasses_Of(t *testing.T) {
 // BenchmarkPublish is what an event costs here, in arrays of 100 of about
 // a kilobyte: everything but HTTP, the look-up of the key and NATS.
 func BenchmarkPublish(b *testing.B) {
-	item := fmt.Sprintf(`{"event":"message.received","data":{"message":{"id":"msg_1","type":"text","text":%q},"contact":{"id":"c_1","name":"Maria",`+
-		`"phone":"+5511999999999","tags":["vip","br"],"score":0.75},"conversation":{"id":"cv_1","channel":"whatsapp","unread":3}}}`, strings.Repeat("Olá, tudo bem? ", 50))
+	definition, _ := event.Lookup(event.MessageReceived)
+	var example struct{ Data json.RawMessage }
+	if err := json.Unmarshal(definition.Example, &example); err != nil {
+		b.Fatal(err)
+	}
+	item := fmt.Sprintf(`{"event":"message.received","data":%s}`, example.Data)
 	body := []byte("[" + strings.Repeat(item+",", 99) + item + "]")
 	s := newService(discard{})
 	ctx := auth.WithPrincipal(b.Context(), auth.Principal{Tenant: uuid.New()})
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		response, err := post(ctx, s, body)
+		response, err := s.PublishEvents(ctx, openapi.PublishEventsRequestObject{Body: new(openapi.PublishEventsJSONRequestBody(body))})
 		if err != nil {
 			b.Fatal(err)
 		}
