@@ -218,25 +218,34 @@ func (s *system) RunWorker(change func(*worker.Config)) {
 	}
 }
 
-// Tenant makes a tenant with an API key, and returns a client that calls the
-// first api with it.
-func (s *system) Tenant() *client {
+// Tenant makes a tenant with an API key that has the scopes, or without any all
+// but platform, and returns a client that calls the first api with it.
+func (s *system) Tenant(scopes ...string) *client {
 	s.t.Helper()
-	c := &client{t: s.t, api: s.APIs[0], tenant: uuid.New(), key: auth.NewKey()}
-	scopes := slices.DeleteFunc(auth.Scopes(), func(scope string) bool { return scope == auth.ScopePlatform })
-	hash := auth.HashKey(c.key)
+	if len(scopes) == 0 {
+		scopes = slices.DeleteFunc(auth.Scopes(), func(scope string) bool { return scope == auth.ScopePlatform })
+	}
+	tenant := uuid.New()
+	return &client{t: s.t, api: s.APIs[0], tenant: tenant, key: s.KeyOf(tenant, scopes...)}
+}
+
+// KeyOf makes an API key of a tenant.
+func (s *system) KeyOf(tenant uuid.UUID, scopes ...string) string {
+	s.t.Helper()
+	key := auth.NewKey()
+	hash := auth.HashKey(key)
 	conn, err := pgx.Connect(s.t.Context(), s.setup.Database.URL(testenv.Owner)) // who makes the first key in production
 	if err != nil {
 		s.t.Fatalf("store an API key: %v", err)
 	}
 	defer conn.Close(context.WithoutCancel(s.t.Context()))
 	err = db.New(conn).InsertAPIKey(s.t.Context(), db.InsertAPIKeyParams{
-		ID: uuid.Must(uuid.NewV7()), TenantID: c.tenant, Name: "test", Hint: c.key[len(c.key)-4:], Hash: hash[:], Scopes: scopes,
+		ID: uuid.Must(uuid.NewV7()), TenantID: tenant, Name: "test", Hint: key[len(key)-4:], Hash: hash[:], Scopes: scopes,
 	})
 	if err != nil {
 		s.t.Fatalf("store an API key: %v", err)
 	}
-	return c
+	return key
 }
 
 // Exec runs a statement as a role of Postgres.

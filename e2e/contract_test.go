@@ -1,0 +1,346 @@
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
+
+	"github.com/primezap/primezap/pkg/auth"
+)
+
+// TestContract drives every operation of the contract: valid requests get an
+// answer of success, invalid ones a documented refusal, nothing gets a 5xx, and
+// every answer fits its schema.
+func TestContract(t *testing.T) {
+	t.Parallel()
+	doc := readContract(t)
+	sys := start(t, setup{APIs: 1, Workers: 1})
+	w := newContractWorld(t, sys)
+
+	for _, op := range doc.operations {
+		if slices.Contains(unfinished, op.id) {
+			continue
+		}
+		t.Run(op.id, func(t *testing.T) {
+			answered := map[int]bool{}
+			t.Run("valid requests succeed", func(t *testing.T) {
+				rapid.Check(t, func(rt *rapid.T) {
+					req := w.valid(rt, doc, op)
+					status := w.send(rt, doc, op, req)
+					if status/100 != 2 && !slices.Contains(refusable[op.id], status) {
+						rt.Fatalf("%s: answered %d", req, status)
+					}
+					answered[status] = true
+				})
+			})
+			t.Run("invalid requests are refused", func(t *testing.T) {
+				rapid.Check(t, func(rt *rapid.T) {
+					req := w.valid(rt, doc, op)
+					want := w.spoil(rt, doc, op, req)
+					status := w.send(rt, doc, op, req)
+					if !slices.Contains(want, status) {
+						rt.Fatalf("%s: answered %d, want one of %d", req, status, want)
+					}
+				})
+			})
+			for status := range op.answers {
+				if status/100 == 2 && !answered[status] && !slices.Contains(rare[op.id], status) {
+					t.Errorf("never answered %d", status)
+				}
+			}
+		})
+	}
+}
+
+// TestContract_Examples checks the contract's examples against its schemas.
+func TestContract_Examples(t *testing.T) {
+	t.Parallel()
+	doc := readContract(t)
+	checked := 0
+	for name := range at(doc.whole, "components", "schemas").(map[string]any) {
+		examples, _ := at(doc.whole, "components", "schemas", name, "examples").([]any)
+		for _, example := range examples {
+			checked++
+			if err := doc.schema(t, "components", "schemas", name).Validate(example); err != nil {
+				t.Errorf("the example of %s: %v", name, err)
+			}
+		}
+	}
+	if checked < 20 {
+		t.Errorf("only %d schemas have examples", checked)
+	}
+}
+
+// unfinished are operations that do not do all that the contract says yet.
+var unfinished = []string{
+	"cancelDeliveries", "cancelReplay", "createAPIKey", "createErasure", "createReplay", "createTenantDeletion", "createWebhook",
+	"enableWebhook", "getErasure", "getEvent", "getReplay", "getTenantDeletion", "getWebhookStats", "listAPIKeys", "listEvents",
+	"previewFilter", "replaceWebhook", "retryDeliveries", "revokeAPIKey", "updateWebhook",
+}
+
+// refusable are refusals that a valid request may meet, by the state of things
+// at that moment.
+var refusable = map[string][]int{
+	"retryDelivery": {http.StatusConflict}, // an attempt is in flight
+	"createReplay":  {http.StatusConflict}, // one is running
+	"cancelReplay":  {http.StatusConflict}, // it has ended already
+}
+
+// rare are successes that need a fault of the servers.
+var rare = map[string][]int{}
+
+// request is one request, in parts that can be spoilt.
+type request struct {
+	method  string
+	path    string // with its parameters in it
+	query   url.Values
+	header  http.Header
+	body    any    // to be encoded, unless nil
+	raw     []byte // sent instead of body, unless nil
+	hasBody bool
+}
+
+func (r *request) String() string {
+	body := r.raw
+	if body == nil && r.hasBody {
+		body, _ = json.Marshal(r.body)
+	}
+	return fmt.Sprintf("%s %s?%s %v %.600s", r.method, r.path, r.query.Encode(), r.header, body)
+}
+
+// contractWorld is an installation with something behind every id.
+type contractWorld struct {
+	sys    *system
+	api    string
+	key    string // of a platform key, which may do everything
+	feeble string // a key without any scope that an operation asks for
+	tenant uuid.UUID
+
+	client *client
+
+	webhook string // one with logs and deliveries that wait
+	event   string // which it got
+}
+
+func newContractWorld(t *testing.T, sys *system) *contractWorld {
+	c := sys.Tenant(auth.Scopes()...)
+	w := &contractWorld{sys: sys, api: urlOf(sys.APIs[0]), key: c.key, tenant: c.tenant, client: c}
+	w.feeble = sys.KeyOf(c.tenant, auth.ScopeChannelsWrite)
+
+	refusing := newReceiver(t).Endpoint(statuses(http.StatusInternalServerError))
+	hook := c.SubscribeWith(refusing, webhookInput{Events: []string{"*"}, Retry: &retryPolicy{DelaysSeconds: slices.Repeat([]int{3600}, 12)}})
+	w.webhook = hook.ID
+	w.event = c.Publish("deal.moved")
+	c.AwaitLogs(hook.ID, 1, 30*time.Second)
+	return w
+}
+
+// created makes something and returns its id.
+func (w *contractWorld) created(t fataler, path string, body any, want int) string {
+	var made struct{ ID string }
+	if err := w.client.Do(w.client.t.Context(), http.MethodPost, path, body, want, &made); err != nil {
+		t.Fatalf("make something: %v", err)
+	}
+	return made.ID
+}
+
+type fataler interface{ Fatalf(string, ...any) }
+
+// params are ids for the parameters of op's path. What op takes away is made for
+// it.
+func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
+	hook := func() string {
+		return w.created(rt, "/api/custom-webhooks", map[string]any{
+			"name": "short-lived", "url": "https://example.com/", "events": []string{"contact.created"}, "active": false,
+		}, http.StatusCreated)
+	}
+	switch op.id {
+	case "deleteWebhook", "createReplay":
+		return map[string]string{"id": hook()}
+	case "getReplay", "cancelReplay":
+		since := time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+		id := w.created(rt, "/api/custom-webhooks/"+hook()+"/replay", map[string]any{"since": since}, http.StatusAccepted)
+		return map[string]string{"id": id}
+	case "revokeAPIKey":
+		return map[string]string{"id": w.created(rt, "/api/api-keys", map[string]any{"name": "n", "scopes": []string{"events:write"}}, http.StatusCreated)}
+	case "getEvent":
+		return map[string]string{"id": w.event}
+	case "getErasure":
+		return map[string]string{"id": w.created(rt, "/api/erasures", map[string]any{"contactId": "nobody"}, http.StatusAccepted)}
+	case "getTenantDeletion":
+		return map[string]string{"id": w.created(rt, "/api/tenant-deletions", map[string]any{"tenantId": uuid.New()}, http.StatusAccepted)}
+	case "retryDelivery", "cancelDelivery":
+		return map[string]string{"id": w.webhook, "deliveryId": w.delivery(rt)}
+	case "replaceWebhook", "updateWebhook", "regenerateWebhookSecret", "enableWebhook", "cancelDeliveries", "retryDeliveries", "testWebhook":
+		return map[string]string{"id": hook()}
+	default:
+		return map[string]string{"id": w.webhook}
+	}
+}
+
+// delivery is one that waits; there is always one.
+func (w *contractWorld) delivery(rt *rapid.T) string {
+	for {
+		queue := w.client.Queue(w.webhook)
+		if len(queue) > 1 {
+			return queue[0].ID
+		}
+		w.client.PublishMany("deal.moved", 50)
+		eventually(w.client.t, 30*time.Second, func() error {
+			if n := w.client.QueueTotal(w.webhook, ""); n < 2 {
+				return fmt.Errorf("%d deliveries wait", n)
+			}
+			return nil
+		})
+	}
+}
+
+// valid is a request that op should take.
+func (w *contractWorld) valid(rt *rapid.T, doc *contractDocument, op *operation) *request {
+	r := &request{method: strings.ToUpper(op.method), path: op.path, query: url.Values{}, header: http.Header{}}
+	ids := w.params(rt, op)
+	for _, p := range op.parameters {
+		switch p.in {
+		case "path":
+			r.path = strings.ReplaceAll(r.path, "{"+p.name+"}", ids[p.name])
+		case "query":
+			if value, ok := queryValue(rt, doc, p); ok && rapid.Bool().Draw(rt, "with "+p.name) {
+				r.query.Set(p.name, value)
+			}
+		case "header":
+			if p.name == "Idempotency-Key" && rapid.Bool().Draw(rt, "with a key") {
+				r.header.Set(p.name, uuid.NewString())
+			}
+		}
+	}
+	if r.query.Has("cursor") && r.query.Has("page") {
+		r.query.Del("cursor")
+	}
+	if !op.public {
+		r.header.Set("Authorization", "Bearer "+w.key)
+	}
+	if op.body != nil && (op.bodyRequired || rapid.Bool().Draw(rt, "with a body")) {
+		r.hasBody = true
+		r.header.Set("Content-Type", "application/json")
+		r.body = w.bodyOf(rt, doc, op)
+	}
+	return r
+}
+
+// send makes a request and checks the answer against the contract.
+func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, r *request) int {
+	payload := r.raw
+	if payload == nil && r.hasBody {
+		var err error
+		if payload, err = json.Marshal(r.body); err != nil {
+			rt.Fatalf("encode: %v", err)
+		}
+	}
+	req, err := http.NewRequestWithContext(w.client.t.Context(), r.method, w.api+r.path, bytes.NewReader(payload))
+	if err != nil {
+		rt.Fatalf("%s: %v", r, err)
+	}
+	req.URL.RawQuery = r.query.Encode()
+	req.Header = r.header.Clone()
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		rt.Fatalf("%s: %v", r, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		rt.Fatalf("%s: %v", r, err)
+	}
+	documented, ok := op.answers[resp.StatusCode]
+	if !ok {
+		rt.Fatalf("%s: answered %d, which is not documented: %s", r, resp.StatusCode, answer)
+	}
+	if resp.StatusCode >= 500 {
+		rt.Fatalf("%s: answered %d: %s", r, resp.StatusCode, answer)
+	}
+	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	schema, ok := documented[mediaType]
+	switch {
+	case len(documented) == 0 && len(answer) == 0:
+		return resp.StatusCode
+	case !ok:
+		rt.Fatalf("%s: answered %d with a body of type %q: %s", r, resp.StatusCode, mediaType, answer)
+	}
+	value, err := decode(answer)
+	if err != nil {
+		rt.Fatalf("%s: answered %q: %v", r, answer, err)
+	}
+	if err := doc.compiled(rt, schema).Validate(value); err != nil {
+		rt.Fatalf("%s: answered %s, which does not fit its schema: %v", r, answer, err)
+	}
+	return resp.StatusCode
+}
+
+// spoil makes r wrong in one way and returns the statuses that fit.
+func (w *contractWorld) spoil(rt *rapid.T, doc *contractDocument, op *operation, r *request) []int {
+	ways := map[string]func() []int{
+		"an unknown query parameter": func() []int {
+			r.query.Set("unheard-of", "1")
+			return []int{http.StatusUnprocessableEntity}
+		},
+	}
+	if !op.public {
+		ways["no credential"] = func() []int {
+			r.header.Del("Authorization")
+			return []int{http.StatusUnauthorized}
+		}
+		ways["an unknown key"] = func() []int {
+			r.header.Set("Authorization", "Bearer "+auth.NewKey())
+			return []int{http.StatusUnauthorized}
+		}
+		ways["a tenant that is none"] = func() []int {
+			r.header.Set("X-Tenant-Id", rapid.SampledFrom([]string{"x", "0", uuid.Nil.String()}).Draw(rt, "tenant"))
+			return []int{http.StatusBadRequest}
+		}
+		if len(op.scopes) > 0 {
+			ways["a key without the scope"] = func() []int {
+				r.header.Set("Authorization", "Bearer "+w.feeble)
+				return []int{http.StatusForbidden}
+			}
+		}
+	}
+	for _, p := range op.parameters {
+		switch p.in {
+		case "path":
+			ways["an id that nothing has, for "+p.name] = func() []int {
+				unknown := rapid.SampledFrom([]string{uuid.Must(uuid.NewV7()).String(), "x", "%00", "..%2f", strings.Repeat("a", 300), uuid.Nil.String()}).Draw(rt, "id")
+				segments := strings.Split(op.path, "/")
+				path := strings.Split(r.path, "/")
+				path[slices.Index(segments, "{"+p.name+"}")] = unknown
+				r.path = strings.Join(path, "/")
+				return []int{http.StatusNotFound}
+			}
+		case "query":
+			if bad := wrongQuery(doc, p); bad != nil {
+				ways["a wrong value for "+p.name] = func() []int {
+					r.query.Set(p.name, rapid.SampledFrom(bad).Draw(rt, "value"))
+					return []int{http.StatusUnprocessableEntity}
+				}
+			}
+			ways["twice "+p.name] = func() []int {
+				r.query[p.name] = []string{"1", "1"}
+				return []int{http.StatusUnprocessableEntity}
+			}
+		}
+	}
+	if op.body != nil {
+		maps.Copy(ways, w.wrongBodies(rt, doc, op, r))
+	}
+	return ways[rapid.SampledFrom(slices.Sorted(maps.Keys(ways))).Draw(rt, "wrong by")]()
+}
