@@ -117,3 +117,50 @@ DELETE FROM webhook_queue WHERE delivery_id = @delivery_id;
 DELETE FROM webhook_queue q WHERE q.delivery_id IN (
   SELECT r.delivery_id FROM webhook_queue r WHERE r.state = 3 AND r.due_at <= now() ORDER BY r.due_at LIMIT @row_limit
   FOR UPDATE SKIP LOCKED);
+
+-- name: LastDelivery :one
+-- The last row of a webhook's queue in the order of its list: what comes behind
+-- it came later.
+SELECT delivery_id FROM webhook_queue WHERE webhook_id = @webhook_id ORDER BY delivery_id DESC LIMIT 1;
+
+-- name: RetryDeliveries :one
+-- A chunk of a walk over a webhook's queue, exhausted rows made due. It waits for
+-- no lock, since it holds others: what somebody else has locked is counted in
+-- passed_over. last is where it has come to. (+ 0: the index of exhausted rows
+-- holds everybody's.)
+WITH page AS (
+  SELECT q.delivery_id, q.state FROM webhook_queue q
+  WHERE q.webhook_id = @webhook_id AND q.delivery_id > @after AND q.delivery_id <= @until
+  ORDER BY q.delivery_id LIMIT @row_limit
+), wanted AS (
+  SELECT q.delivery_id FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT p.delivery_id FROM page p WHERE p.state = 3)) AND q.state + 0 = 3
+  FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE webhook_queue q SET state = 2, due_at = now()
+  WHERE q.delivery_id = ANY(ARRAY(SELECT w.delivery_id FROM wanted w))
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM moved)::bigint AS taken,
+  ((SELECT count(*) FROM page p WHERE p.state = 3) - (SELECT count(*) FROM moved))::bigint AS passed_over,
+  coalesce((SELECT p.delivery_id FROM page p ORDER BY p.delivery_id DESC LIMIT 1), @until)::uuid AS last;
+
+-- name: CancelDeliveries :one
+-- The same walk, rows removed: those in one state or, with null, in any.
+WITH page AS (
+  SELECT q.delivery_id, (sqlc.narg('state')::smallint IS NULL OR q.state = sqlc.narg('state')) AS wanted FROM webhook_queue q
+  WHERE q.webhook_id = @webhook_id AND q.delivery_id > @after AND q.delivery_id <= @until
+  ORDER BY q.delivery_id LIMIT @row_limit
+), wanted AS (
+  SELECT q.delivery_id FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT p.delivery_id FROM page p WHERE p.wanted))
+    AND (sqlc.narg('state')::smallint IS NULL OR q.state = sqlc.narg('state'))
+  FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT w.delivery_id FROM wanted w))
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone)::bigint AS taken,
+  ((SELECT count(*) FROM page p WHERE p.wanted) - (SELECT count(*) FROM gone))::bigint AS passed_over,
+  coalesce((SELECT p.delivery_id FROM page p ORDER BY p.delivery_id DESC LIMIT 1), @until)::uuid AS last;

@@ -35,14 +35,6 @@ func (pending) EnableWebhook(context.Context, openapi.EnableWebhookRequestObject
 	return nil, errPending
 }
 
-func (pending) CancelDeliveries(context.Context, openapi.CancelDeliveriesRequestObject) (openapi.CancelDeliveriesResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) RetryDeliveries(context.Context, openapi.RetryDeliveriesRequestObject) (openapi.RetryDeliveriesResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CreateReplay(context.Context, openapi.CreateReplayRequestObject) (openapi.CreateReplayResponseObject, error) {
 	return nil, errPending
 }

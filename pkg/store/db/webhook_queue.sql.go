@@ -12,6 +12,54 @@ import (
 	"github.com/google/uuid"
 )
 
+const cancelDeliveries = `-- name: CancelDeliveries :one
+WITH page AS (
+  SELECT q.delivery_id, ($2::smallint IS NULL OR q.state = $2) AS wanted FROM webhook_queue q
+  WHERE q.webhook_id = $3 AND q.delivery_id > $4 AND q.delivery_id <= $1
+  ORDER BY q.delivery_id LIMIT $5
+), wanted AS (
+  SELECT q.delivery_id FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT p.delivery_id FROM page p WHERE p.wanted))
+    AND ($2::smallint IS NULL OR q.state = $2)
+  FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT w.delivery_id FROM wanted w))
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM gone)::bigint AS taken,
+  ((SELECT count(*) FROM page p WHERE p.wanted) - (SELECT count(*) FROM gone))::bigint AS passed_over,
+  coalesce((SELECT p.delivery_id FROM page p ORDER BY p.delivery_id DESC LIMIT 1), $1)::uuid AS last
+`
+
+type CancelDeliveriesParams struct {
+	Until     uuid.UUID
+	State     *int16
+	WebhookID uuid.UUID
+	After     uuid.UUID
+	RowLimit  int32
+}
+
+type CancelDeliveriesRow struct {
+	Taken      int64
+	PassedOver int64
+	Last       uuid.UUID
+}
+
+// The same walk, rows removed: those in one state or, with null, in any.
+func (q *Queries) CancelDeliveries(ctx context.Context, arg CancelDeliveriesParams) (CancelDeliveriesRow, error) {
+	row := q.db.QueryRow(ctx, cancelDeliveries,
+		arg.Until,
+		arg.State,
+		arg.WebhookID,
+		arg.After,
+		arg.RowLimit,
+	)
+	var i CancelDeliveriesRow
+	err := row.Scan(&i.Taken, &i.PassedOver, &i.Last)
+	return i, err
+}
+
 const cancelQueueRow = `-- name: CancelQueueRow :exec
 DELETE FROM webhook_queue WHERE delivery_id = $1
 `
@@ -111,6 +159,19 @@ func (q *Queries) InsertQueueRows(ctx context.Context, arg InsertQueueRowsParams
 		arg.LastErrors,
 	)
 	return err
+}
+
+const lastDelivery = `-- name: LastDelivery :one
+SELECT delivery_id FROM webhook_queue WHERE webhook_id = $1 ORDER BY delivery_id DESC LIMIT 1
+`
+
+// The last row of a webhook's queue in the order of its list: what comes behind
+// it came later.
+func (q *Queries) LastDelivery(ctx context.Context, webhookID uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, lastDelivery, webhookID)
+	var delivery_id uuid.UUID
+	err := row.Scan(&delivery_id)
+	return delivery_id, err
 }
 
 const leaseQueueRows = `-- name: LeaseQueueRows :many
@@ -355,6 +416,54 @@ func (q *Queries) RescheduleQueueRows(ctx context.Context, arg RescheduleQueueRo
 		arg.LastErrors,
 	)
 	return err
+}
+
+const retryDeliveries = `-- name: RetryDeliveries :one
+WITH page AS (
+  SELECT q.delivery_id, q.state FROM webhook_queue q
+  WHERE q.webhook_id = $2 AND q.delivery_id > $3 AND q.delivery_id <= $1
+  ORDER BY q.delivery_id LIMIT $4
+), wanted AS (
+  SELECT q.delivery_id FROM webhook_queue q
+  WHERE q.delivery_id = ANY(ARRAY(SELECT p.delivery_id FROM page p WHERE p.state = 3)) AND q.state + 0 = 3
+  FOR UPDATE SKIP LOCKED
+), moved AS (
+  UPDATE webhook_queue q SET state = 2, due_at = now()
+  WHERE q.delivery_id = ANY(ARRAY(SELECT w.delivery_id FROM wanted w))
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM moved)::bigint AS taken,
+  ((SELECT count(*) FROM page p WHERE p.state = 3) - (SELECT count(*) FROM moved))::bigint AS passed_over,
+  coalesce((SELECT p.delivery_id FROM page p ORDER BY p.delivery_id DESC LIMIT 1), $1)::uuid AS last
+`
+
+type RetryDeliveriesParams struct {
+	Until     uuid.UUID
+	WebhookID uuid.UUID
+	After     uuid.UUID
+	RowLimit  int32
+}
+
+type RetryDeliveriesRow struct {
+	Taken      int64
+	PassedOver int64
+	Last       uuid.UUID
+}
+
+// A chunk of a walk over a webhook's queue, exhausted rows made due. It waits for
+// no lock, since it holds others: what somebody else has locked is counted in
+// passed_over. last is where it has come to. (+ 0: the index of exhausted rows
+// holds everybody's.)
+func (q *Queries) RetryDeliveries(ctx context.Context, arg RetryDeliveriesParams) (RetryDeliveriesRow, error) {
+	row := q.db.QueryRow(ctx, retryDeliveries,
+		arg.Until,
+		arg.WebhookID,
+		arg.After,
+		arg.RowLimit,
+	)
+	var i RetryDeliveriesRow
+	err := row.Scan(&i.Taken, &i.PassedOver, &i.Last)
+	return i, err
 }
 
 const retryQueueRowNow = `-- name: RetryQueueRowNow :exec

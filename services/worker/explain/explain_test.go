@@ -217,6 +217,13 @@ func apiQueries() []query {
 		{name: "CountQueue", rows: 3 * each, call: func(q *db.Queries) { _, _ = q.CountQueue(ctx, hook(7), &waiting, 10_000) }},
 		{name: "LockQueueRow", rows: 2, call: func(q *db.Queries) { _, _ = q.LockQueueRow(ctx, hook(7), delivery(7)) }},
 		{name: "RetryQueueRowNow", rows: 2, call: func(q *db.Queries) { _ = q.RetryQueueRowNow(ctx, delivery(7)) }},
+		{name: "LastDelivery", rows: 2, call: func(q *db.Queries) { _, _ = q.LastDelivery(ctx, hook(7)) }},
+		{name: "RetryDeliveries", rows: 5 * 100, call: func(q *db.Queries) {
+			_, _ = q.RetryDeliveries(ctx, db.RetryDeliveriesParams{WebhookID: hook(7), Until: delivery(rows), RowLimit: 100})
+		}},
+		{name: "CancelDeliveries", rows: 5 * 100, call: func(q *db.Queries) {
+			_, _ = q.CancelDeliveries(ctx, db.CancelDeliveriesParams{WebhookID: hook(7), State: &waiting, Until: delivery(rows), RowLimit: 100})
+		}},
 		{name: "CancelQueueRow", rows: 2, call: func(q *db.Queries) { _ = q.CancelQueueRow(ctx, delivery(7)) }},
 		{name: "ListWebhooks", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListWebhooks(ctx, db.ListWebhooksParams{TenantID: tenant, RowLimit: 20})

@@ -17,17 +17,7 @@ var states = []openapi.DeliveryState{openapi.Waiting, openapi.InFlight, openapi.
 // ListDeliveries serves GET /api/custom-webhooks/{id}/queue.
 func (s *Service) ListDeliveries(ctx context.Context, req openapi.ListDeliveriesRequestObject) (openapi.ListDeliveriesResponseObject, error) {
 	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.IDKeySize)
-	var state *int16
-	if name := req.Params.State; name != nil {
-		if !name.Valid() {
-			faults = append(faults, problem.FieldError{Pointer: "/state", Detail: "must be waiting, inFlight, retrying or exhausted"})
-		}
-		for n := range states {
-			if states[n] == *name {
-				state = new(int16(n)) //nolint:gosec // one of four
-			}
-		}
-	}
+	state := stateOf(req.Params.State, &faults)
 	if len(faults) > 0 {
 		return nil, problem.Invalid(faults...)
 	}
@@ -47,6 +37,20 @@ func (s *Service) ListDeliveries(ctx context.Context, req openapi.ListDeliveries
 	}
 	rows, pagination := page.Show(pages, rows, total, func(row db.WebhookQueue) []byte { return page.IDKey(row.DeliveryID) })
 	return openapi.ListDeliveries200JSONResponse{Data: each(rows, showDelivery), Pagination: pagination}, nil
+}
+
+// stateOf is the number of a state that a request may name, nil if it names none.
+func stateOf(name *openapi.DeliveryState, faults *[]problem.FieldError) *int16 {
+	if name == nil {
+		return nil
+	}
+	for n := range states {
+		if states[n] == *name {
+			return new(int16(n)) //nolint:gosec // one of four
+		}
+	}
+	*faults = append(*faults, problem.FieldError{Pointer: "/state", Detail: "must be waiting, inFlight, retrying or exhausted"})
+	return nil
 }
 
 func showDelivery(row db.WebhookQueue) openapi.Delivery {
