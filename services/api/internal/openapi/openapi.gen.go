@@ -794,6 +794,9 @@ type ReplayID = string
 // TenantDeletionID defines model for TenantDeletionId.
 type TenantDeletionID = string
 
+// TenantID defines model for TenantId.
+type TenantID = openapi_types.UUID
+
 // WebhookID defines model for WebhookId.
 type WebhookID = string
 
