@@ -150,6 +150,15 @@ func (c *client) Replace(id string, in webhookInput) {
 	c.call(http.MethodPut, "/api/custom-webhooks/"+id, in, http.StatusOK, nil)
 }
 
+// Regenerate gives a webhook a new secret, and returns it. The old one signs
+// beside it for so many seconds.
+func (c *client) Regenerate(id string, graceSeconds int) string {
+	c.t.Helper()
+	var hook webhookInfo
+	c.call(http.MethodPost, "/api/custom-webhooks/"+id+"/regenerate-secret", map[string]int{"gracePeriodSeconds": graceSeconds}, http.StatusOK, &hook)
+	return hook.Secret
+}
+
 // Delete deletes a webhook.
 func (c *client) Delete(id string) {
 	c.t.Helper()

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -65,6 +67,14 @@ func (d *delivery) Verify(secret string) error {
 		return err
 	}
 	return webhook.VerifyHex(d.Header, d.Body, secret)
+}
+
+// VerifyAlone is Verify, and no other secret may have signed beside this one.
+func (d *delivery) VerifyAlone(secret string) error {
+	if n := len(strings.Fields(d.Header.Get(webhook.HeaderSignature))); n != 1 {
+		return fmt.Errorf("%d secrets signed, want one", n)
+	}
+	return d.Verify(secret)
 }
 
 // Timestamp is the time of the attempt as its sender saw it, to the second.
