@@ -4,6 +4,8 @@
 //
 //	migrate            apply migrations and topology
 //	migrate api-key    store an API key, and print it
+//	migrate keyset     print a keyset for the vault: new, add, promote, remove ID
+//	migrate vault-keys list the vault's keys, and how many webhooks need each
 //	migrate --help     print the settings
 package main
 
@@ -54,9 +56,14 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if len(os.Args) > 1 && os.Args[1] == "api-key" {
+	switch command(os.Args) {
+	case "api-key":
 		err = apiKey(ctx, os.Args[2:], os.Stdout)
-	} else {
+	case "keyset":
+		err = printKeyset(os.Args[2:], os.Stdout)
+	case "vault-keys":
+		err = vaultKeys(ctx, os.Args[2:], os.Stdout)
+	default:
 		var cfg migration
 		config.ParseOrExit(&cfg)
 		err = migrate(ctx, cfg, telemetry.NewLogger(os.Stderr, cfg.Log))
@@ -65,6 +72,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "migrate:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler goes with the process
 	}
+}
+
+// command is the first argument, empty without one.
+func command(args []string) string {
+	if len(args) < 2 {
+		return ""
+	}
+	return args[1]
 }
 
 // migrate applies migrations, then the topology.

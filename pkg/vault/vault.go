@@ -2,10 +2,13 @@
 // a ciphertext opens only in the place it was made for.
 //
 // The keyset is a Tink keyset in cleartext JSON and belongs where the deployment
-// keeps its secrets. Rotation: AddKey, deploy the new keyset to every process, and
-// only then count on new ciphertexts, since a process with the old keyset cannot
-// open them; old ciphertexts open for as long as their key stays. KeyID finds those
-// that are still to be sealed again.
+// keeps its secrets. A key is replaced while everything runs, in steps that each
+// reach every process before the next, since a process opens only what its own
+// keyset has the key of:
+//
+//	AddKey      the new key opens
+//	PromoteKey  the new key seals; what older ones sealed is sealed again
+//	RemoveKey   once nothing is left under the old one
 package vault
 
 import (
@@ -13,6 +16,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -60,17 +64,31 @@ func (b Binding) String() string {
 
 // Vault seals and unseals. It is safe for concurrent use.
 type Vault struct {
-	aead    tink.AEAD
-	primary uint32
+	aead tink.AEAD
+	keys []Key
 }
 
-// Open reads a keyset as NewKeyset and AddKey write it; all else is ErrKeyset.
+// Key is one of a keyset's, in the order in which they were added.
+type Key struct {
+	ID      uint32
+	Primary bool // it seals
+}
+
+// Open reads a keyset as this package writes them; all else is ErrKeyset.
 func Open(keysetJSON []byte) (*Vault, error) {
 	handle, primitive, err := read(keysetJSON)
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{aead: primitive, primary: handle.KeysetInfo().GetPrimaryKeyId()}, nil
+	return &Vault{aead: primitive, keys: keysOf(handle)}, nil
+}
+
+func keysOf(handle *keyset.Handle) (keys []Key) {
+	info := handle.KeysetInfo()
+	for _, k := range info.GetKeyInfo() {
+		keys = append(keys, Key{ID: k.GetKeyId(), Primary: k.GetKeyId() == info.GetPrimaryKeyId()})
+	}
+	return keys
 }
 
 // Seal encrypts plaintext for its binding, with the primary key. The ciphertext is
@@ -100,8 +118,28 @@ func (v *Vault) Unseal(ciphertext []byte, b Binding) ([]byte, error) {
 	return plaintext, nil
 }
 
+// Keys are the keyset's, oldest first.
+func (v *Vault) Keys() []Key { return slices.Clone(v.keys) }
+
 // PrimaryKeyID is the id of the key that Seal uses now.
-func (v *Vault) PrimaryKeyID() uint32 { return v.primary }
+func (v *Vault) PrimaryKeyID() uint32 {
+	return v.keys[slices.IndexFunc(v.keys, func(k Key) bool { return k.Primary })].ID // there is one: Open has made sure
+}
+
+// PrefixSize is the length of what Prefixes returns.
+const PrefixSize = 5
+
+// Prefixes are what ciphertexts begin with that are under the primary key or a
+// newer one, which processes with another keyset seal with already. All others
+// are to be sealed again.
+func (v *Vault) Prefixes() [][]byte {
+	from := slices.IndexFunc(v.keys, func(k Key) bool { return k.Primary })
+	var prefixes [][]byte
+	for _, k := range v.keys[from:] {
+		prefixes = append(prefixes, binary.BigEndian.AppendUint32([]byte{tinkPrefix}, k.ID))
+	}
+	return prefixes
+}
 
 // tinkPrefix begins every ciphertext of a key with output prefix TINK; the key's id
 // follows in four bytes, big-endian (https://developers.google.com/tink/wire-format).
@@ -110,33 +148,64 @@ const tinkPrefix = 0x01
 // KeyID tells which key sealed a ciphertext, without opening it. What is no
 // ciphertext of ours is ErrSealed.
 func KeyID(ciphertext []byte) (uint32, error) {
-	if len(ciphertext) < 5 || ciphertext[0] != tinkPrefix {
+	if len(ciphertext) < PrefixSize || ciphertext[0] != tinkPrefix {
 		return 0, fmt.Errorf("vault: key of a ciphertext: %w", ErrSealed)
 	}
-	return binary.BigEndian.Uint32(ciphertext[1:5]), nil
+	return binary.BigEndian.Uint32(ciphertext[1:PrefixSize]), nil
 }
 
 // NewKeyset makes a keyset with one new key, in cleartext: a secret.
-func NewKeyset() ([]byte, error) { return grow(keyset.NewManager()) }
+func NewKeyset() ([]byte, error) {
+	manager := keyset.NewManager()
+	id, err := manager.Add(aead.AES256GCMKeyTemplate())
+	if err != nil {
+		return nil, fmt.Errorf("vault: make a key: %w", err)
+	}
+	return write(manager, id)
+}
 
-// AddKey returns the keyset with one more key, which becomes the primary one. The
-// older keys still open what they sealed.
+// AddKey returns the keyset with one more key, which does not seal yet.
 func AddKey(keysetJSON []byte) ([]byte, error) {
 	handle, _, err := read(keysetJSON)
 	if err != nil {
 		return nil, err
 	}
-	return grow(keyset.NewManagerFromHandle(handle))
-}
-
-// grow adds a new primary key and writes the keyset.
-func grow(manager *keyset.Manager) ([]byte, error) {
-	id, err := manager.Add(aead.AES256GCMKeyTemplate())
-	if err != nil {
+	manager := keyset.NewManagerFromHandle(handle)
+	if _, err := manager.Add(aead.AES256GCMKeyTemplate()); err != nil {
 		return nil, fmt.Errorf("vault: make a key: %w", err)
 	}
-	if err := manager.SetPrimary(id); err != nil {
-		return nil, fmt.Errorf("vault: make key %d primary: %w", id, err)
+	return write(manager, handle.KeysetInfo().GetPrimaryKeyId())
+}
+
+// PromoteKey returns the keyset with the key that was added last as the one that
+// seals. The others still open what they sealed.
+func PromoteKey(keysetJSON []byte) ([]byte, error) {
+	handle, _, err := read(keysetJSON)
+	if err != nil {
+		return nil, err
+	}
+	keys := keysOf(handle)
+	return write(keyset.NewManagerFromHandle(handle), keys[len(keys)-1].ID)
+}
+
+// RemoveKey returns the keyset without a key. What is still sealed with it is lost
+// to whoever has no other copy of the key. The primary key cannot be removed.
+func RemoveKey(keysetJSON []byte, id uint32) ([]byte, error) {
+	handle, _, err := read(keysetJSON)
+	if err != nil {
+		return nil, err
+	}
+	manager := keyset.NewManagerFromHandle(handle)
+	if err := manager.Delete(id); err != nil {
+		return nil, fmt.Errorf("vault: remove key %d: %w", id, err)
+	}
+	return write(manager, handle.KeysetInfo().GetPrimaryKeyId())
+}
+
+// write returns the manager's keyset with a primary key.
+func write(manager *keyset.Manager, primary uint32) ([]byte, error) {
+	if err := manager.SetPrimary(primary); err != nil {
+		return nil, fmt.Errorf("vault: make key %d primary: %w", primary, err)
 	}
 	handle, err := manager.Handle()
 	if err != nil {
@@ -158,6 +227,9 @@ func read(keysetJSON []byte) (*keyset.Handle, tink.AEAD, error) {
 		if key.GetOutputPrefixType() != tinkpb.OutputPrefixType_TINK {
 			return nil, nil, ErrKeyset // its ciphertexts would not tell their key
 		}
+	}
+	if !slices.ContainsFunc(keysOf(handle), func(k Key) bool { return k.Primary }) {
+		return nil, nil, ErrKeyset
 	}
 	primitive, err := aead.New(handle)
 	if err != nil {

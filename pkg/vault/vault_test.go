@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -144,54 +145,71 @@ func TestVault_OpensWhatEarlierVersionsSealed(t *testing.T) {
 	}
 }
 
-func TestAddKey(t *testing.T) {
+// TestRotation goes through the steps that replace a key.
+func TestRotation(t *testing.T) {
 	t.Parallel()
-	oldKeys := newKeyset(t)
-	newKeys, err := vault.AddKey(oldKeys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, after := open(t, oldKeys), open(t, newKeys)
-	sealedBefore, sealedAfter := seal(t, before, here), seal(t, after, here)
-
-	t.Run("the new keyset opens what the old key sealed", func(t *testing.T) {
-		t.Parallel()
-		if got, err := after.Unseal(sealedBefore, here); err != nil || !bytes.Equal(got, secret) {
-			t.Errorf("Unseal = %q, %v", got, err)
-		}
-	})
-	t.Run("the new key seals from now on", func(t *testing.T) {
-		t.Parallel()
-		if before.PrimaryKeyID() == after.PrimaryKeyID() {
-			t.Fatal("the primary key is the old one")
-		}
-		if _, err := before.Unseal(sealedAfter, here); !errors.Is(err, vault.ErrSealed) {
-			t.Errorf("the old keyset opens it: %v", err)
-		}
-	})
-	t.Run("the key of a ciphertext can be told", func(t *testing.T) {
-		t.Parallel()
-		for _, tc := range []struct {
-			ciphertext []byte
-			want       uint32
-		}{{sealedBefore, before.PrimaryKeyID()}, {sealedAfter, after.PrimaryKeyID()}} {
-			if got, err := vault.KeyID(tc.ciphertext); err != nil || got != tc.want {
-				t.Errorf("KeyID = %d, %v; want %d", got, err, tc.want)
-			}
-		}
-	})
-	t.Run("a second rotation keeps both", func(t *testing.T) {
-		t.Parallel()
-		third, err := vault.AddKey(newKeys)
+	step := func(keys []byte, err error) []byte {
+		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, ciphertext := range [][]byte{sealedBefore, sealedAfter} {
-			if _, err := open(t, third).Unseal(ciphertext, here); err != nil {
-				t.Error(err)
+		return keys
+	}
+	first := newKeyset(t)
+	added := step(vault.AddKey(first))
+	promoted := step(vault.PromoteKey(added))
+	before, after := open(t, first).PrimaryKeyID(), open(t, promoted).PrimaryKeyID()
+	removed := step(vault.RemoveKey(promoted, before))
+	sealedBefore, sealedAfter := seal(t, open(t, first), here), seal(t, open(t, promoted), here)
+
+	for _, tc := range []struct {
+		name                   string
+		keys                   []byte
+		seals                  uint32
+		list                   []vault.Key
+		opensBefore            bool
+		opensAfter             bool
+		keepsBefore, keepAfter bool // does not want it sealed again
+	}{
+		{name: "at first", keys: first, seals: before, list: []vault.Key{{ID: before, Primary: true}}, opensBefore: true, keepsBefore: true},
+		{name: "a key that was added opens, and does not seal", keys: added, seals: before,
+			list: []vault.Key{{ID: before, Primary: true}, {ID: after}}, opensBefore: true, opensAfter: true, keepsBefore: true, keepAfter: true},
+		{name: "promoted, it seals, and the old one still opens", keys: promoted, seals: after,
+			list: []vault.Key{{ID: before}, {ID: after, Primary: true}}, opensBefore: true, opensAfter: true, keepAfter: true},
+		{name: "a key that was removed does not open", keys: removed, seals: after, list: []vault.Key{{ID: after, Primary: true}}, opensAfter: true, keepAfter: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			v := open(t, tc.keys)
+			if got, err := vault.KeyID(seal(t, v, here)); err != nil || got != tc.seals || v.PrimaryKeyID() != tc.seals {
+				t.Errorf("key %d seals (%v), and %d is the primary one, want %d", got, err, v.PrimaryKeyID(), tc.seals)
 			}
-		}
-	})
+			if got := v.Keys(); !slices.Equal(got, tc.list) {
+				t.Errorf("Keys = %v, want %v", got, tc.list)
+			}
+			for _, sealed := range []struct {
+				ciphertext   []byte
+				opens, keeps bool
+			}{{sealedBefore, tc.opensBefore, tc.keepsBefore}, {sealedAfter, tc.opensAfter, tc.keepAfter}} {
+				if _, err := v.Unseal(sealed.ciphertext, here); (err == nil) != sealed.opens {
+					t.Errorf("Unseal: %v, want it to open: %t", err, sealed.opens)
+				}
+				keeps := slices.ContainsFunc(v.Prefixes(), func(prefix []byte) bool { return bytes.HasPrefix(sealed.ciphertext, prefix) })
+				if keeps != sealed.keeps {
+					t.Errorf("to be sealed again: %t, want %t", !keeps, !sealed.keeps)
+				}
+			}
+		})
+	}
+	if _, err := vault.RemoveKey(promoted, after); err == nil {
+		t.Error("the key that seals was removed")
+	}
+	if _, err := vault.RemoveKey(promoted, before+after); err == nil {
+		t.Error("a key that is not there was removed")
+	}
+	if again := step(vault.PromoteKey(promoted)); open(t, again).PrimaryKeyID() != after {
+		t.Error("promoted twice, another key seals")
+	}
 }
 
 func TestKeyID_RefusesWhatIsNoCiphertext(t *testing.T) {
@@ -211,6 +229,7 @@ func TestOpen_RefusesOtherKeysets(t *testing.T) {
 		{name: "no JSON", keys: "s3cret"},
 		{name: "JSON cut short", keys: good[:len(good)/2]},
 		{name: "no keys", keys: "{}"},
+		{name: "a primary key that is not there", keys: strings.Replace(fixedKeyset, `"primaryKeyId":1354692726`, `"primaryKeyId":1`, 1)},
 		{name: "keys that only authenticate", keys: write(t, mac.HMACSHA256Tag256KeyTemplate())},
 		{name: "keys that do not mark what they seal", keys: write(t, aead.AES256GCMNoPrefixKeyTemplate())},
 	} {
@@ -219,8 +238,13 @@ func TestOpen_RefusesOtherKeysets(t *testing.T) {
 			if _, err := vault.Open([]byte(tc.keys)); err != vault.ErrKeyset { //nolint:errorlint // exactly: a cause could quote the key
 				t.Errorf("Open: %v, want ErrKeyset itself", err)
 			}
-			if _, err := vault.AddKey([]byte(tc.keys)); err != vault.ErrKeyset { //nolint:errorlint // the same
-				t.Errorf("AddKey: %v, want ErrKeyset itself", err)
+			for name, change := range map[string]func([]byte) ([]byte, error){
+				"AddKey": vault.AddKey, "PromoteKey": vault.PromoteKey,
+				"RemoveKey": func(keys []byte) ([]byte, error) { return vault.RemoveKey(keys, 1) },
+			} {
+				if _, err := change([]byte(tc.keys)); err != vault.ErrKeyset { //nolint:errorlint // the same
+					t.Errorf("%s: %v, want ErrKeyset itself", name, err)
+				}
 			}
 		})
 	}

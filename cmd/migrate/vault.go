@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+
+	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/vault"
+)
+
+// keyset is the setting of what works on keys alone.
+type keyset struct {
+	Keyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
+}
+
+// vaultKeys tells of each key what it does, and how many webhooks have something
+// sealed under it.
+func vaultKeys(ctx context.Context, args []string, out io.Writer) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unknown argument %q", args[0])
+	}
+	var cfg struct {
+		URL   string `env:"DATABASE_URL,required" secret:"true" help:"Postgres as the role primezap_worker"`
+		Vault keyset
+	}
+	if err := config.Load(&cfg); err != nil {
+		return err
+	}
+	v, err := vault.Open([]byte(cfg.Vault.Keyset))
+	if err != nil {
+		return fmt.Errorf("VAULT_KEYSET: %w", err)
+	}
+	worker, err := store.Open(ctx, cfg.URL, 1)
+	if err != nil {
+		return err
+	}
+	defer worker.Close()
+	seals, err := worker.Queries().CountSeals(ctx)
+	if err != nil {
+		return fmt.Errorf("count webhooks by key: %w", err)
+	}
+	webhooks := make(map[uint32]int64)
+	var unreadable int64
+	for _, s := range seals {
+		if id, err := vault.KeyID(s.Prefix); err == nil {
+			webhooks[id] = s.Webhooks
+		} else {
+			unreadable += s.Webhooks
+		}
+	}
+	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "KEY\tDOES\tWEBHOOKS")
+	for _, k := range v.Keys() {
+		does := "opens"
+		if k.Primary {
+			does = "seals"
+		}
+		fmt.Fprintf(table, "%d\t%s\t%d\n", k.ID, does, webhooks[k.ID])
+		delete(webhooks, k.ID)
+	}
+	for id, n := range webhooks {
+		fmt.Fprintf(table, "%d\tis missing\t%d\n", id, n)
+	}
+	if unreadable > 0 {
+		fmt.Fprintf(table, "?\tis none\t%d\n", unreadable)
+	}
+	return table.Flush()
+}
+
+var errKeysetUsage = errors.New("say what to print: keyset new, keyset add, keyset promote or keyset remove ID")
+
+// printKeyset prints a new keyset, or VAULT_KEYSET with a change. It changes
+// nothing by itself: whoever runs it puts the result where secrets are kept.
+func printKeyset(args []string, out io.Writer) error {
+	change, err := keysetChange(args)
+	if err != nil {
+		return err
+	}
+	var cfg keyset
+	if args[0] != "new" {
+		if err := config.Load(&cfg); err != nil {
+			return err
+		}
+	}
+	keys, err := change([]byte(cfg.Keyset))
+	if errors.Is(err, vault.ErrKeyset) {
+		return fmt.Errorf("VAULT_KEYSET: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "%s\n", keys)
+	return err
+}
+
+func keysetChange(args []string) (func([]byte) ([]byte, error), error) {
+	switch {
+	case len(args) == 1 && args[0] == "new":
+		return func([]byte) ([]byte, error) { return vault.NewKeyset() }, nil
+	case len(args) == 1 && args[0] == "add":
+		return vault.AddKey, nil
+	case len(args) == 1 && args[0] == "promote":
+		return vault.PromoteKey, nil
+	case len(args) == 2 && args[0] == "remove":
+		id, err := strconv.ParseUint(args[1], 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%q is no key's id", args[1])
+		}
+		return func(keys []byte) ([]byte, error) { return vault.RemoveKey(keys, uint32(id)) }, nil
+	}
+	return nil, errKeysetUsage
+}
