@@ -131,7 +131,7 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 		Store: database, Pool: w.pool, Bodies: &bodies{js: js}, Opener: w.opener, Results: w.ledger, Lease: cfg.Lease, Log: log,
 	}, func(n int) { w.repaired.Add(float64(n)) })
 	w.outbox = outbox.New(database, publisher, log)
-	if w.jobs, err = jobs.New(jobs.Config{Store: database, JetStream: js, AuditRetention: cfg.AuditRetention, Log: log}); err != nil {
+	if w.jobs, err = jobs.New(jobs.Config{Store: database, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Log: log}); err != nil {
 		return nil, err
 	}
 	return w, nil

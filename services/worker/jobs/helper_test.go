@@ -15,6 +15,7 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
+	"github.com/primezap/primezap/pkg/vault"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -41,6 +42,25 @@ func connect(t *testing.T, account *testenv.Account, role testenv.Role) jetstrea
 		t.Fatal(err)
 	}
 	return js
+}
+
+// newVault is one with a key of its own.
+func newVault(t *testing.T) *vault.Vault {
+	t.Helper()
+	keys, err := vault.NewKeyset()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return openVault(t, keys)
+}
+
+func openVault(t *testing.T, keys []byte) *vault.Vault {
+	t.Helper()
+	v, err := vault.Open(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 func exec(t *testing.T, s *store.Store, sql string, args ...any) {

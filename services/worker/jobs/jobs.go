@@ -8,6 +8,7 @@
 //	partitions  makes those of the days to come, drops those past retention
 //	purge       removes rows that nobody needs any more
 //	janitor     trims the event store
+//	reseal      seals secrets again, under the vault's newest key
 //
 // Each may be interrupted anywhere, and run twice at a time: every step is a
 // transaction of its own that can be repeated. A job works at most 20 s, then
@@ -29,6 +30,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/vault"
 )
 
 const (
@@ -45,6 +47,7 @@ const (
 	partitionsEvery = time.Hour
 	purgeEvery      = 5 * time.Minute
 	janitorEvery    = 15 * time.Second
+	resealEvery     = time.Hour
 )
 
 // Runner works on jobs, and takes part in the election of the one worker that
@@ -58,7 +61,8 @@ type Runner struct {
 type Config struct {
 	Store          *store.Store        // as the worker's role
 	JetStream      jetstream.JetStream // as the worker's user
-	AuditRetention time.Duration       // of the audit log; 0: 400 days
+	Vault          *vault.Vault
+	AuditRetention time.Duration // of the audit log; 0: 400 days
 	Log            *slog.Logger
 }
 
@@ -70,6 +74,7 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newPartitioner(s, log)),
 		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, log)),
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
+		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),
 	}
 	if err := errors.Join(adders...); err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)
@@ -77,7 +82,7 @@ func New(cfg Config) (*Runner, error) {
 	client, err := river.NewClient(riverpgxv5.New(s.Pool()), &river.Config{
 		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
 		Workers:                     workers,
-		PeriodicJobs:                []*river.PeriodicJob{every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{})},
+		PeriodicJobs:                []*river.PeriodicJob{every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{}), every(resealEvery, resealArgs{})},
 		JobTimeout:                  jobTimeout,
 		RescueStuckJobsAfter:        stuckAfter,
 		ReindexerSchedule:           river.NeverSchedule(), // the worker's role owns no index

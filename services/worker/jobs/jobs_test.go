@@ -20,7 +20,7 @@ func TestRunner_Run(t *testing.T) {
 	const fleet = 2
 	ended := make(chan error, fleet)
 	for range fleet {
-		r, err := New(Config{Store: open(t, database, testenv.Worker), JetStream: connect(t, account, testenv.Worker), Log: quiet()})
+		r, err := New(Config{Store: open(t, database, testenv.Worker), JetStream: connect(t, account, testenv.Worker), Vault: newVault(t), Log: quiet()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -28,10 +28,10 @@ func TestRunner_Run(t *testing.T) {
 	}
 	s := open(t, database, testenv.Worker)
 	eventually(t, "every job has been done", func() bool {
-		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 3
+		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 4
 	})
-	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 3 {
-		t.Errorf("%d jobs for %d workers, want each of 3 once", jobs, fleet)
+	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 4 {
+		t.Errorf("%d jobs for %d workers, want each of 4 once", jobs, fleet)
 	}
 	cancel()
 	for range fleet {
@@ -49,9 +49,9 @@ func TestRunner_Run(t *testing.T) {
 func TestRunner_RunStops(t *testing.T) {
 	t.Parallel()
 	database, account := testenv.DB(t), testenv.NATS(t)
-	s, js := open(t, database, testenv.Worker), connect(t, account, testenv.Worker)
+	s, js, v := open(t, database, testenv.Worker), connect(t, account, testenv.Worker), newVault(t)
 	testenv.StressStop(t, func(ctx context.Context) error {
-		r, err := New(Config{Store: s, JetStream: js, Log: quiet()})
+		r, err := New(Config{Store: s, JetStream: js, Vault: v, Log: quiet()})
 		if err != nil {
 			return err
 		}
