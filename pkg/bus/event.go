@@ -10,6 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/primezap/primezap/pkg/failpoint"
 )
 
 // Class is the queue an event waits in: bulk is served with what live leaves,
@@ -107,6 +109,7 @@ func (p *Publisher) Publish(ctx context.Context, events ...Event) []error {
 		}
 		select {
 		case <-ack.Ok():
+			failpoint.Hit("bus.acknowledged")
 		case err := <-ack.Err():
 			errs[i] = unavailable(err)
 		case <-ctx.Done():

@@ -336,8 +336,8 @@ func TestEvents_IdempotencyKey(t *testing.T) {
 	if len(events) != 2 || !events[0].Deduplicate || !events[1].Deduplicate || events[1].ID != "own" {
 		t.Errorf("stored %+v, want two events, with ids to be recognised by", events)
 	}
-	if p := post(key, strings.Replace(body, "1", "7", 1)).refuses(422, ""); !strings.Contains(p.Detail, "Idempotency-Key") {
-		t.Errorf("detail %q does not name the header", p.Detail)
+	if p := post(key, strings.Replace(body, "1", "7", 1)).refuses(422, ""); !strings.Contains(p.Detail, "Idempotency-Key") || p.Type != problem.TypeIdempotencyKeyReused {
+		t.Errorf("%+v does not say that the key was reused", p)
 	}
 	post("another", `{"event":"deal.moved","data":{}}`).is(http.StatusAccepted)
 	one, two := into[accepted](post("single", `{"event":"deal.moved","data":{}}`)), into[accepted](post("single", `{"event":"deal.moved","data":{}}`))
@@ -354,6 +354,38 @@ func TestEvents_IdempotencyKey(t *testing.T) {
 	post(strings.Repeat("x", 255), `{"event":"deal.moved","data":{}}`).is(202)
 }
 
+// An event that was refused with a key is not accepted by repeating the request
+// where it would be valid: nobody has published it.
+func TestEvents_KeyOfRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	const body = `[{"event":"deal.moved","data":{}},{"event":"deal.moved","data":{},"tenantId":"01890a5d-ac96-774b-bcce-b302099a8057"}]`
+	post := func(credential string) answer {
+		return f.do("POST", eventsPath, body, "Idempotency-Key", "k", "Authorization", credential)
+	}
+	first := into[results](post("Bearer " + f.newKey(f.tenant, auth.ScopeEventsWrite)).is(http.StatusMultiStatus))
+	if first.Data[0].Status != 202 || first.Data[1].Status != 403 {
+		t.Fatalf("answered %+v", first)
+	}
+	if p := post("Bearer "+f.newKey(f.tenant, auth.ScopeEventsWrite, auth.ScopePlatform)).refuses(422, ""); p.Type != problem.TypeIdempotencyKeyReused {
+		t.Errorf("%+v does not say that the key was reused", p)
+	}
+	// One that was refused for its id, which everybody has forgotten since.
+	const reuse = `[{"event":"deal.moved","data":{}},{"event":"deal.moved","data":{"n":2},"id":"mine"}]`
+	f.do("POST", eventsPath, `{"event":"deal.moved","data":{"n":1},"id":"mine"}`).is(http.StatusAccepted)
+	f.do("POST", eventsPath, reuse, "Idempotency-Key", "reuse").is(http.StatusMultiStatus)
+	_, err := f.open(testenv.Superuser).Pool().Exec(t.Context(), "DELETE FROM idempotency_keys WHERE key = 'id:mine'")
+	f.check(err)
+	js, err := jetstream.New(f.account.Connect(t, testenv.Admin))
+	f.check(err)
+	f.check(js.DeleteStream(t.Context(), bus.StreamEvents))
+	f.check(bus.Apply(t.Context(), js, bus.Options{Replicas: 1, MaxBytes: 1 << 20}))
+	f.do("POST", eventsPath, reuse, "Idempotency-Key", "reuse").is(http.StatusAccepted)
+	if events := f.stored(); len(events) != 1 || events[0].ID != "mine" {
+		t.Errorf("stored %+v, want the one that was not accepted before", events)
+	}
+}
+
 func TestEvents_ClientIDs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
@@ -365,7 +397,9 @@ func TestEvents_ClientIDs(t *testing.T) {
 			t.Errorf("id %q, want a", got.ID)
 		}
 	}
-	f.do("POST", eventsPath, item("a", 2)).refuses(422, "/id")
+	if p := f.do("POST", eventsPath, item("a", 2)).refuses(422, "/id"); p.Type != problem.TypeEventIDReused {
+		t.Errorf("%+v does not say that the id was reused", p)
+	}
 	got := into[results](f.do("POST", eventsPath, `[`+strings.Join([]string{item("a", 1), item("a", 9), item("b", 1), item("b", 1), item("b", 2)}, ",")+`]`).is(http.StatusMultiStatus))
 	var statuses []int
 	for _, r := range got.Data {

@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"github.com/primezap/primezap/pkg/egress"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
+	"github.com/primezap/primezap/pkg/failpoint"
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/services/worker/attempt"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
 )
 
 const (

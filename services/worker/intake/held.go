@@ -8,9 +8,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/dispatch"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
 	"github.com/primezap/primezap/services/worker/ledger"
 	"github.com/primezap/primezap/services/worker/match"
 	"github.com/primezap/primezap/services/worker/settle"

@@ -21,12 +21,12 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/dispatch"
 	"github.com/primezap/primezap/services/worker/endpoint"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
 	"github.com/primezap/primezap/services/worker/ledger"
 	"github.com/primezap/primezap/services/worker/settle"
 )

@@ -11,9 +11,9 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
 )
 
 // maxStatementRows bounds one statement's arrays; all of an event's rows are in

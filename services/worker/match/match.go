@@ -21,9 +21,9 @@ import (
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/endpoint"
-	"github.com/primezap/primezap/services/worker/internal/failpoint"
 )
 
 // Bounds of the copy.

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net/http"
@@ -58,7 +59,7 @@ func (c *claims) claimKey(ctx context.Context, key string, body []byte, items []
 	for i := range items {
 		ids[i] = items[i].event.ID
 	}
-	hash := hashOf(body)
+	hash := requestHash(body, items)
 	var row db.ClaimIdempotencyKeyRow
 	err := c.store.InTenant(ctx, c.tenant, func(q *db.Queries) (err error) {
 		row, err = q.ClaimIdempotencyKey(ctx, db.ClaimIdempotencyKeyParams{
@@ -70,7 +71,9 @@ func (c *claims) claimKey(ctx context.Context, key string, body []byte, items []
 		return fmt.Errorf("claim idempotency key: %w", err)
 	}
 	if !bytes.Equal(row.BodyHash, hash) || len(row.EventIds) != len(items) {
-		return problem.Invalid(problem.FieldError{Detail: "Idempotency-Key was used with another body before"})
+		return problem.Invalid(problem.FieldError{
+			Detail: "Idempotency-Key was used with another body before, or with one of which other events were valid",
+		}).WithType(problem.TypeIdempotencyKeyReused)
 	}
 	for i := range items {
 		items[i].event.ID, items[i].event.Day = row.EventIds[i], bus.Day(row.Day)
@@ -80,6 +83,21 @@ func (c *claims) claimKey(ctx context.Context, key string, body []byte, items []
 		c.key = prefixKey + key
 	}
 	return nil
+}
+
+// requestHash tells requests apart: by their bytes, and by which events were
+// refused before there was a claim. The row says of all at once that they are
+// accepted: an event that was refused then and would be valid now, with
+// strict=false or another scope, must not pass for one of them.
+func requestHash(body []byte, items []item) []byte {
+	hash := sha256.New()
+	hash.Write(body)
+	for i := range items {
+		if items[i].refused != nil {
+			fmt.Fprintf(hash, "\x00%d", i)
+		}
+	}
+	return hash.Sum(nil)
 }
 
 // gatherIDs collects the ids that the client gave, each once for a tenant.
@@ -136,7 +154,9 @@ func (c *claims) claimIDs(ctx context.Context, tenant uuid.UUID, items map[strin
 			it.accepted = true
 			delete(items, row.ID)
 		default:
-			it.event.Day = bus.Day(row.Day)
+			// Also if its request's key says that all is accepted: it may have been refused
+			// then, for an id that was free again since.
+			it.event.Day, it.accepted = bus.Day(row.Day), false
 		}
 	}
 	return nil
@@ -169,7 +189,8 @@ func (c *claims) complete(ctx context.Context, items []item) error {
 }
 
 func reused(it *item) *problem.Problem {
-	return problem.Invalid(problem.FieldError{Pointer: it.at + "/id", Detail: "was given to another event before"})
+	return problem.Invalid(problem.FieldError{Pointer: it.at + "/id", Detail: "was given to another event before"}).
+		WithType(problem.TypeEventIDReused)
 }
 
 func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

@@ -24,6 +24,7 @@ import (
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/failpoint"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/telemetry"
@@ -113,12 +114,15 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("ingest.claimed")
 	s.publish(ctx, items)
+	failpoint.Hit("ingest.published")
 	if err := claims.complete(ctx, items); err != nil {
 		// The events are accepted all the same. A repeated request publishes them again,
 		// with the same ids.
 		s.Log.WarnContext(ctx, "idempotency keys not completed", "error", err)
 	}
+	failpoint.Hit("ingest.completed")
 	s.Metrics.count(items)
 	return respond(items, array)
 }
@@ -233,7 +237,7 @@ func respond(items []item, array bool) (openapi.PublishEventsResponseObject, err
 		if items[0].refused != nil {
 			return nil, items[0].refused
 		}
-		return answer{http.StatusAccepted, openapi.EventAccepted{ID: items[0].event.ID}}, nil
+		return answer{status: http.StatusAccepted, body: openapi.EventAccepted{ID: items[0].event.ID}}, nil
 	}
 	results := openapi.EventResults{Data: make([]openapi.EventResult, len(items))}
 	status := http.StatusAccepted
@@ -246,22 +250,27 @@ func respond(items []item, array bool) (openapi.PublishEventsResponseObject, err
 			results.Data[i] = openapi.EventResult{Status: http.StatusAccepted, ID: &it.event.ID}
 			continue
 		}
-		if it.refused.Status == http.StatusServiceUnavailable {
+		if it.refused.Status == http.StatusServiceUnavailable && (away == nil || away.RetryAfter < it.refused.RetryAfter) {
 			away = it.refused
 		}
 		status = http.StatusMultiStatus
 		results.Data[i] = openapi.EventResult{Status: it.refused.Status, Error: it.refused}
 	}
-	if away != nil && !accepted {
-		return nil, away
+	again := time.Duration(0)
+	if away != nil {
+		if !accepted {
+			return nil, away
+		}
+		again = away.RetryAfter
 	}
-	return answer{status, results}, nil
+	return answer{status: status, retryAfter: again, body: results}, nil
 }
 
 // answer is a response of this operation; the generated one would encode twice.
 type answer struct {
-	status int
-	body   any
+	status     int
+	retryAfter time.Duration // 0 if there is nothing to be tried again
+	body       any
 }
 
 // VisitPublishEventsResponse implements openapi.PublishEventsResponseObject.
@@ -272,6 +281,9 @@ func (a answer) VisitPublishEventsResponse(w http.ResponseWriter) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	if a.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
+	}
 	w.WriteHeader(a.status)
 	_, err = w.Write(body)
 	return err

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,11 +60,12 @@ func TestPublishEvents_StoreRefusesSome(t *testing.T) {
 		errs       map[int]error
 		status     int
 		items      []int
-		retryAfter int // seconds, of a refusal as a whole
+		retryAfter int // seconds
 	}{
 		{name: "one that is away", body: one, errs: map[int]error{0: away}, status: 503, retryAfter: 2},
 		{name: "a full store is asked again later", body: one, errs: map[int]error{0: full}, status: 503, retryAfter: 60},
-		{name: "some of an array", body: `[` + one + `,` + bad + `,` + one + `]`, errs: map[int]error{1: away}, status: 207, items: []int{202, 422, 503}},
+		{name: "some of an array", body: `[` + one + `,` + bad + `,` + one + `]`, errs: map[int]error{1: away}, status: 207, items: []int{202, 422, 503}, retryAfter: 2},
+		{name: "the longest wait of an array", body: `[` + one + `,` + one + `,` + one + `]`, errs: map[int]error{1: full, 2: away}, status: 207, items: []int{202, 503, 503}, retryAfter: 60},
 		{name: "all of an array", body: `[` + one + `,` + one + `]`, errs: map[int]error{0: away, 1: away}, status: 503, retryAfter: 2},
 		{name: "all that were valid", body: `[` + one + `,` + bad + `]`, errs: map[int]error{0: away}, status: 503, retryAfter: 2},
 		{name: "nothing that was valid", body: `[` + bad + `,` + bad + `]`, status: 207, items: []int{422, 422}},
@@ -89,8 +91,12 @@ func TestPublishEvents_StoreRefusesSome(t *testing.T) {
 			for _, item := range got.Data {
 				items = append(items, item.Status)
 			}
-			if rec.Code != tc.status || !slices.Equal(items, tc.items) {
-				t.Errorf("answered %d %v, want %d %v", rec.Code, items, tc.status, tc.items)
+			retryAfter := ""
+			if tc.retryAfter > 0 {
+				retryAfter = strconv.Itoa(tc.retryAfter)
+			}
+			if got := rec.Header().Get("Retry-After"); rec.Code != tc.status || !slices.Equal(items, tc.items) || got != retryAfter {
+				t.Errorf("answered %d %v after %q s, want %d %v after %q s", rec.Code, items, got, tc.status, tc.items, retryAfter)
 			}
 		})
 	}

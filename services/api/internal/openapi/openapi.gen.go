@@ -2645,15 +2645,25 @@ func (response PublishEvents202JSONResponse) VisitPublishEventsResponse(w http.R
 	return err
 }
 
-type PublishEvents207JSONResponse EventResults
+type PublishEvents207ResponseHeaders struct {
+	RetryAfter *string
+}
+
+type PublishEvents207JSONResponse struct {
+	Body    EventResults
+	Headers PublishEvents207ResponseHeaders
+}
 
 func (response PublishEvents207JSONResponse) VisitPublishEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RetryAfter != nil {
+		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
+	}
 	w.WriteHeader(207)
 	_, err := buf.WriteTo(w)
 	return err

@@ -1,0 +1,23 @@
+package problem
+
+// The types of problems that a client may want to tell from others of the same
+// status. They are names, not addresses.
+const (
+	TypeIdempotencyKeyReused = "urn:primezap:problem:idempotency-key-reused"
+	TypeEventIDReused        = "urn:primezap:problem:event-id-reused"
+	TypeBodyExpired          = "urn:primezap:problem:body-expired"
+)
+
+// titles are the same for every problem of a type.
+var titles = map[string]string{
+	TypeIdempotencyKeyReused: "Idempotency key reused",
+	TypeEventIDReused:        "Event id reused",
+	TypeBodyExpired:          "Body expired",
+}
+
+// WithType returns a copy of one of these types, with its title.
+func (p *Problem) WithType(uri string) *Problem {
+	c := *p
+	c.Type, c.Title = uri, titles[uri]
+	return &c
+}
