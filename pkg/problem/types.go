@@ -6,6 +6,9 @@ const (
 	TypeIdempotencyKeyReused = "urn:primezap:problem:idempotency-key-reused"
 	TypeEventIDReused        = "urn:primezap:problem:event-id-reused"
 	TypeBodyExpired          = "urn:primezap:problem:body-expired"
+	TypeWebhookLimit         = "urn:primezap:problem:webhook-limit" // the tenant may have no more of them
+	TypeAPIKeyLimit          = "urn:primezap:problem:api-key-limit"
+	TypeIngestLimit          = "urn:primezap:problem:ingest-limit"
 )
 
 // titles are the same for every problem of a type.
@@ -13,6 +16,9 @@ var titles = map[string]string{
 	TypeIdempotencyKeyReused: "Idempotency key reused",
 	TypeEventIDReused:        "Event id reused",
 	TypeBodyExpired:          "Body expired",
+	TypeWebhookLimit:         "Too many webhooks",
+	TypeAPIKeyLimit:          "Too many API keys",
+	TypeIngestLimit:          "Too many events",
 }
 
 // WithType returns a copy of one of these types, with its title.

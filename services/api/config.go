@@ -27,8 +27,12 @@ type Config struct {
 	AllowHTTP   bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"take webhooks with http URLs too"`
 	AllowCIDRs  config.CIDRs `env:"WEBHOOK_ALLOW_CIDRS" help:"networks that webhooks may point to although they are not public, comma separated"`
 
+	MaxWebhooks int `env:"TENANT_MAX_WEBHOOKS" envDefault:"1000" help:"webhooks that a tenant may have; 0: as many as it likes"`
+	MaxAPIKeys  int `env:"TENANT_MAX_API_KEYS" envDefault:"100" help:"API keys that a tenant may have; 0: as many as it likes"`
+
 	LiveRate  float64 `env:"EVENTS_LIVE_RATE" envDefault:"200" help:"events of a tenant a second that go before those of busier tenants, in each process"`
 	LiveBurst int     `env:"EVENTS_LIVE_BURST" envDefault:"1000" help:"how many of them at once"`
+	MaxRate   int     `env:"EVENTS_MAX_RATE" envDefault:"0" help:"events of a tenant a second beyond which they are refused with 429, in each process; above EVENTS_LIVE_RATE; 0: no limit"`
 
 	Connections int `env:"API_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
 
@@ -42,6 +46,9 @@ type Config struct {
 	Ready func(address string)
 }
 
+// maxLimit is how many things of a kind are still counted at each creation.
+const maxLimit = 1_000_000
+
 // Validate reports settings that cannot be meant.
 func (c *Config) Validate() error {
 	errs := []error{c.JWT.Validate()}
@@ -51,11 +58,20 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf("CORS_ORIGINS: %q is neither * nor an origin like https://app.example.com", origin))
 		}
 	}
+	if c.MaxWebhooks < 0 || c.MaxWebhooks > maxLimit {
+		errs = append(errs, fmt.Errorf("TENANT_MAX_WEBHOOKS must be 0 to %d", maxLimit))
+	}
+	if c.MaxAPIKeys < 0 || c.MaxAPIKeys > maxLimit {
+		errs = append(errs, fmt.Errorf("TENANT_MAX_API_KEYS must be 0 to %d", maxLimit))
+	}
 	if !(c.LiveRate > 0) {
 		errs = append(errs, errors.New("EVENTS_LIVE_RATE must be positive"))
 	}
 	if c.LiveBurst < 1 {
 		errs = append(errs, errors.New("EVENTS_LIVE_BURST must be positive"))
+	}
+	if c.MaxRate < 0 || c.MaxRate > 0 && float64(c.MaxRate) <= c.LiveRate {
+		errs = append(errs, errors.New("EVENTS_MAX_RATE must be 0 or above EVENTS_LIVE_RATE"))
 	}
 	if c.Connections < 2 {
 		errs = append(errs, errors.New("API_DB_CONNECTIONS must be at least 2"))

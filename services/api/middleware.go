@@ -164,12 +164,12 @@ func known(names []string) echo.MiddlewareFunc {
 	}
 }
 
-// keys looks API keys up in Postgres, before the tenant is known.
-type keys struct{ store *store.Store }
+// lookup finds API keys in Postgres, before the tenant is known.
+type lookup struct{ store *store.Store }
 
 // LookupKey implements auth.Lookup.
-func (k keys) LookupKey(ctx context.Context, hash []byte) (auth.Principal, error) {
-	row, err := k.store.Queries().FindAPIKey(ctx, hash)
+func (l lookup) LookupKey(ctx context.Context, hash []byte) (auth.Principal, error) {
+	row, err := l.store.Queries().FindAPIKey(ctx, hash)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return auth.Principal{}, auth.ErrUnknownKey
 	}

@@ -15,18 +15,6 @@ type pending struct{}
 
 var errPending = problem.New(501, "", "this operation is not served yet")
 
-func (pending) ListAPIKeys(context.Context, openapi.ListAPIKeysRequestObject) (openapi.ListAPIKeysResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) CreateAPIKey(context.Context, openapi.CreateAPIKeyRequestObject) (openapi.CreateAPIKeyResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) RevokeAPIKey(context.Context, openapi.RevokeAPIKeyRequestObject) (openapi.RevokeAPIKeyResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) PreviewFilter(context.Context, openapi.PreviewFilterRequestObject) (openapi.PreviewFilterResponseObject, error) {
 	return nil, errPending
 }

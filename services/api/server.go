@@ -26,6 +26,7 @@ import (
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/ingest"
+	"github.com/primezap/primezap/services/api/internal/keys"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/strict"
 	"github.com/primezap/primezap/services/api/internal/webhooks"
@@ -64,7 +65,7 @@ type Server struct {
 }
 
 // New makes a server. Of cfg it reads what concerns requests: origins, tokens, the
-// egress policy, classes.
+// egress policy, limits, classes.
 func New(cfg Config, deps Deps) (*Server, error) {
 	doc, err := readContract()
 	if err != nil {
@@ -82,13 +83,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.routes(cfg, doc, handlers{
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
-			Policy: egress.Policy{AllowHTTP: cfg.AllowHTTP, AllowCIDRs: cfg.AllowCIDRs},
+			Policy: egress.Policy{AllowHTTP: cfg.AllowHTTP, AllowCIDRs: cfg.AllowCIDRs}, Max: cfg.MaxWebhooks,
 		},
 		events: &ingest.Service{
 			Store: deps.Store, Publisher: publisher, Classes: ingest.NewClasses(cfg.LiveRate, cfg.LiveBurst),
+			Limit:   ingest.NewLimit(cfg.MaxRate),
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
 		auditLog:   &audit.Service{Store: deps.Store},
+		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys},
 		operations: operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
@@ -96,6 +99,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 type (
 	events   = ingest.Service
+	access   = keys.Service
 	auditLog = audit.Service
 )
 
@@ -104,6 +108,7 @@ type handlers struct {
 	*webhooks.Service
 	*events
 	*auditLog
+	*access
 	operations
 	rest
 }
@@ -119,7 +124,7 @@ func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterfac
 		recovering(),
 		bounded,
 	)
-	authenticate := auth.Middleware(remember(keys{s.deps.Store}, time.Now), s.tokens)
+	authenticate := auth.Middleware(remember(lookup{s.deps.Store}, time.Now), s.tokens)
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
 		if !op.public {

@@ -9,6 +9,18 @@ import (
 	"context"
 )
 
+const lockQuota = `-- name: LockQuota :exec
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+`
+
+// Before the things of a kind that a tenant has are counted, in the transaction
+// that makes one more: two at once would both find room for the last. Others than
+// this tenant wait only where two hashes are the same.
+func (q *Queries) LockQuota(ctx context.Context, kindOfTenant string) error {
+	_, err := q.db.Exec(ctx, lockQuota, kindOfTenant)
+	return err
+}
+
 const setTenant = `-- name: SetTenant :exec
 SELECT set_config('app.tenant_id', $1::text, true)
 `

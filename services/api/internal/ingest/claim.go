@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 
 	"github.com/google/uuid"
@@ -165,7 +164,6 @@ func (c *claims) claimIDs(ctx context.Context, tenant uuid.UUID, items map[strin
 // complete marks the rows of what was accepted, and the key's if nothing is left
 // to be tried again.
 func (c *claims) complete(ctx context.Context, items []item) error {
-	again := func(it item) bool { return it.refused != nil && it.refused.Status == http.StatusServiceUnavailable }
 	keys := make(map[uuid.UUID][]string)
 	for tenant, ids := range c.ids {
 		for id, it := range ids {
@@ -174,7 +172,7 @@ func (c *claims) complete(ctx context.Context, items []item) error {
 			}
 		}
 	}
-	if c.key != "" && !slices.ContainsFunc(items, again) {
+	if c.key != "" && !slices.ContainsFunc(items, func(it item) bool { return it.later() }) {
 		keys[c.tenant] = append(keys[c.tenant], c.key)
 	}
 	for _, tenant := range slices.SortedFunc(maps.Keys(keys), compareIDs) {

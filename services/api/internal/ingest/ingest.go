@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -41,6 +42,7 @@ type Service struct {
 	Store     *store.Store // for idempotency; events without id or key need none
 	Publisher Publisher
 	Classes   *Classes
+	Limit     *Limit // nil: none
 	Metrics   *Metrics
 	Log       *slog.Logger
 }
@@ -114,8 +116,9 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 	if err != nil {
 		return nil, err
 	}
+	budget := s.Limit.budget(now)
 	failpoint.Hit("ingest.claimed")
-	s.publish(ctx, items)
+	s.publish(ctx, items, budget)
 	failpoint.Hit("ingest.published")
 	if err := claims.complete(ctx, items); err != nil {
 		// The events are accepted all the same. A repeated request publishes them again,
@@ -124,7 +127,7 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 	}
 	failpoint.Hit("ingest.completed")
 	s.Metrics.count(items)
-	return respond(items, array)
+	return respond(items, array, budget.headers(principal.Tenant))
 }
 
 // prepare checks an item, its data against the type's schema only if checked, and
@@ -192,18 +195,20 @@ func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *p
 	return problem.Invalid(faults...)
 }
 
-// publish stores what is valid and not accepted yet, and marks each item accepted
-// or refused.
-func (s *Service) publish(ctx context.Context, items []item) {
+// publish stores what is valid, not accepted yet and within the budget, and marks
+// each item accepted or refused.
+func (s *Service) publish(ctx context.Context, items []item, budget *budget) {
 	events := make([]bus.Event, 0, len(items))
 	sent := make([]*item, 0, len(items))
-	now := time.Now()
 	for i := range items {
 		it := &items[i]
 		if it.refused != nil || it.accepted || it.twin != nil {
 			continue
 		}
-		it.event.Class = s.Classes.Of(it.event.Tenant, now)
+		if it.refused = budget.take(it.event.Tenant); it.refused != nil {
+			continue
+		}
+		it.event.Class = s.Classes.Of(it.event.Tenant, budget.now)
 		events = append(events, it.event)
 		sent = append(sent, it)
 	}
@@ -230,19 +235,25 @@ func unavailable(err error) *problem.Problem {
 	return problem.Unavailable(storeAway, "the event store cannot be reached").WithCause(err)
 }
 
-// respond says what became of the items. Where nothing was accepted for our own
-// fault, the request as a whole may be made again.
-func respond(items []item, array bool) (openapi.PublishEventsResponseObject, error) {
+// later says that the item may be accepted when it comes again.
+func (it *item) later() bool {
+	return it.refused != nil &&
+		(it.refused.Status == http.StatusServiceUnavailable || it.refused.Status == http.StatusTooManyRequests)
+}
+
+// respond says what became of the items; headers tell of the limit. Where nothing
+// was accepted that may be later, the request as a whole may be made again.
+func respond(items []item, array bool, headers http.Header) (openapi.PublishEventsResponseObject, error) {
 	if !array {
 		if items[0].refused != nil {
-			return nil, items[0].refused
+			return nil, withHeaders(items[0].refused, headers)
 		}
-		return answer{status: http.StatusAccepted, body: openapi.EventAccepted{ID: items[0].event.ID}}, nil
+		return answer{status: http.StatusAccepted, header: headers, body: openapi.EventAccepted{ID: items[0].event.ID}}, nil
 	}
 	results := openapi.EventResults{Data: make([]openapi.EventResult, len(items))}
 	status := http.StatusAccepted
 	accepted := false
-	var away *problem.Problem
+	var later *problem.Problem // the one with the longest wait
 	for i := range items {
 		it := &items[i]
 		if it.refused == nil {
@@ -250,25 +261,33 @@ func respond(items []item, array bool) (openapi.PublishEventsResponseObject, err
 			results.Data[i] = openapi.EventResult{Status: http.StatusAccepted, ID: &it.event.ID}
 			continue
 		}
-		if it.refused.Status == http.StatusServiceUnavailable && (away == nil || away.RetryAfter < it.refused.RetryAfter) {
-			away = it.refused
+		if it.later() && (later == nil || later.RetryAfter < it.refused.RetryAfter) {
+			later = it.refused
 		}
 		status = http.StatusMultiStatus
 		results.Data[i] = openapi.EventResult{Status: it.refused.Status, Error: it.refused}
 	}
 	again := time.Duration(0)
-	if away != nil {
+	if later != nil {
 		if !accepted {
-			return nil, away
+			return nil, withHeaders(later, headers)
 		}
-		again = away.RetryAfter
+		again = later.RetryAfter
 	}
-	return answer{status: status, retryAfter: again, body: results}, nil
+	return answer{status: status, header: headers, retryAfter: again, body: results}, nil
+}
+
+func withHeaders(p *problem.Problem, headers http.Header) *problem.Problem {
+	for name, values := range headers {
+		p = p.WithHeader(name, values[0])
+	}
+	return p
 }
 
 // answer is a response of this operation; the generated one would encode twice.
 type answer struct {
 	status     int
+	header     http.Header   // besides those of the body
 	retryAfter time.Duration // 0 if there is nothing to be tried again
 	body       any
 }
@@ -279,6 +298,7 @@ func (a answer) VisitPublishEventsResponse(w http.ResponseWriter) error {
 	if err != nil {
 		return fmt.Errorf("encode answer: %w", err)
 	}
+	maps.Copy(w.Header(), a.header)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if a.retryAfter > 0 {

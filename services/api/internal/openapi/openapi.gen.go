@@ -1989,7 +1989,9 @@ type TimeoutApplicationProblemPlusJSONResponse Problem
 type TooLargeApplicationProblemPlusJSONResponse Problem
 
 type TooManyRequestsResponseHeaders struct {
-	RetryAfter *int
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      *int
 }
 type TooManyRequestsApplicationProblemPlusJSONResponse struct {
 	Body Problem
@@ -2623,30 +2625,38 @@ type PublishEventsResponseObject interface {
 	VisitPublishEventsResponse(w http.ResponseWriter) error
 }
 
-type PublishEvents202JSONResponse json.RawMessage
-
-func (t PublishEvents202JSONResponse) MarshalJSON() ([]byte, error) {
-	return json.RawMessage(t).MarshalJSON()
+type PublishEvents202ResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
 }
 
-func (t *PublishEvents202JSONResponse) UnmarshalJSON(b []byte) error {
-	return (*json.RawMessage)(t).UnmarshalJSON(b)
+type PublishEvents202JSONResponse struct {
+	Body    json.RawMessage
+	Headers PublishEvents202ResponseHeaders
 }
 
 func (response PublishEvents202JSONResponse) VisitPublishEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
 	w.WriteHeader(202)
 	_, err := buf.WriteTo(w)
 	return err
 }
 
 type PublishEvents207ResponseHeaders struct {
-	RetryAfter *string
+	RateLimit       *string
+	RateLimitPolicy *string
+	RetryAfter      *string
 }
 
 type PublishEvents207JSONResponse struct {
@@ -2661,6 +2671,12 @@ func (response PublishEvents207JSONResponse) VisitPublishEventsResponse(w http.R
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
 	if response.Headers.RetryAfter != nil {
 		w.Header().Set("Retry-After", fmt.Sprint(*response.Headers.RetryAfter))
 	}

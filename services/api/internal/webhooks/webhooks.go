@@ -29,6 +29,7 @@ import (
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
 	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/quota"
 )
 
 // Service implements the operations on webhooks.
@@ -37,6 +38,7 @@ type Service struct {
 	Vault  *vault.Vault
 	Policy egress.Policy // of the URLs that are taken
 	NATS   *nats.Conn    // to the workers, for test calls
+	Max    int           // live webhooks of a tenant; 0: as many as it likes
 }
 
 // path of the webhooks; an id follows it.
@@ -93,6 +95,9 @@ func (s *Service) CreateWebhook(ctx context.Context, req openapi.CreateWebhookRe
 	}
 	row := edit.row
 	err = s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
+		if err := s.room(ctx, q, tenant); err != nil {
+			return err
+		}
 		row, err = q.InsertWebhook(ctx, db.InsertWebhookParams{
 			ID: row.ID, TenantID: row.TenantID, Name: row.Name, Url: row.Url, Description: row.Description,
 			Events: row.Events, Active: row.Active, Operational: row.Operational, Secret: row.Secret,
@@ -111,6 +116,14 @@ func (s *Service) CreateWebhook(ctx context.Context, req openapi.CreateWebhookRe
 		Body:    withSecret(row, secret),
 		Headers: openapi.CreateWebhook201ResponseHeaders{Location: new(path + row.ID.String())},
 	}, nil
+}
+
+// room makes sure that the tenant may have one more webhook.
+func (s *Service) room(ctx context.Context, q *db.Queries, tenant uuid.UUID) error {
+	kind := quota.Kind{Name: "webhooks", Type: problem.TypeWebhookLimit, Max: s.Max}
+	return kind.Take(ctx, q, tenant, func(ctx context.Context, tenant uuid.UUID, most int32) (int64, error) {
+		return q.CountWebhooks(ctx, db.CountWebhooksParams{TenantID: tenant, Cap: most})
+	})
 }
 
 // GetWebhook serves GET /api/custom-webhooks/{id}.

@@ -1,0 +1,78 @@
+package ingest
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/primezap/primezap/pkg/problem"
+)
+
+// window is the time that the limit speaks of, and so when to come again.
+const window = time.Second
+
+// Limit is how many events a tenant may publish in a second. Items of an array
+// beyond it are refused by themselves, in their order.
+type Limit struct {
+	perSecond int
+	buckets   *buckets
+}
+
+// NewLimit lets every tenant publish perSecond events a second; nil for 0, which
+// is no limit.
+func NewLimit(perSecond int) *Limit {
+	if perSecond == 0 {
+		return nil
+	}
+	return &Limit{perSecond: perSecond, buckets: newBuckets(float64(perSecond), perSecond)}
+}
+
+// budget is what a request learns of its limit. The zero value is without one.
+type budget struct {
+	limit *Limit
+	now   time.Time
+	asked map[uuid.UUID]struct{} // tenants that took a token, or found none
+}
+
+func (l *Limit) budget(now time.Time) *budget {
+	return &budget{limit: l, now: now, asked: make(map[uuid.UUID]struct{})}
+}
+
+// take takes a token of the tenant's, or says why there is none.
+func (b *budget) take(tenant uuid.UUID) *problem.Problem {
+	if b.limit == nil {
+		return nil
+	}
+	b.asked[tenant] = struct{}{}
+	if b.limit.buckets.of(tenant).AllowN(b.now, 1) {
+		return nil
+	}
+	return problem.TooManyRequests(window, fmt.Sprintf("the tenant published more than %d events within a second", b.limit.perSecond)).
+		WithType(problem.TypeIngestLimit)
+}
+
+// headers tell the client how much of the limit is left, as the IETF's draft on
+// rate limit headers has it; of several tenants, that of the one with the least.
+// They are nil without a limit.
+func (b *budget) headers(tenant uuid.UUID) http.Header {
+	if b.limit == nil {
+		return nil
+	}
+	b.asked[tenant] = struct{}{}
+	left := float64(b.limit.perSecond)
+	for tenant := range b.asked {
+		left = min(left, b.limit.buckets.of(tenant).TokensAt(b.now))
+	}
+	left = math.Floor(max(left, 0))
+	reset := 0 // seconds until the bucket is full: as burst and rate are the same, one at most
+	if left < float64(b.limit.perSecond) {
+		reset = int(window.Seconds())
+	}
+	headers := make(http.Header)
+	headers.Set("RateLimit-Policy", fmt.Sprintf(`"ingest";q=%d;w=%d`, b.limit.perSecond, int(window.Seconds())))
+	headers.Set("RateLimit", fmt.Sprintf(`"ingest";r=%d;t=%d`, int(left), reset))
+	return headers
+}
