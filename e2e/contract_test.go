@@ -25,7 +25,8 @@ import (
 func TestContract(t *testing.T) {
 	t.Parallel()
 	doc := readContract(t)
-	sys := start(t, setup{APIs: 1, Workers: 1})
+	// It makes more of everything than a tenant may have.
+	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0"}})
 	w := newContractWorld(t, sys)
 
 	for _, op := range doc.operations {
