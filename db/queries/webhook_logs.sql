@@ -33,7 +33,6 @@ WHERE webhook_id = @webhook_id
   AND created_at >= @from_time AND created_at < @to_time
   AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
   AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
-  AND (sqlc.narg('event_id')::text IS NULL OR event_id = sqlc.narg('event_id'))
   AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
   AND (created_at, id) < (
     CASE WHEN sqlc.narg('before_time')::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE sqlc.narg('before_time')::timestamptz END,
@@ -48,7 +47,64 @@ SELECT count(*) FROM (
     AND created_at >= @from_time AND created_at < @to_time
     AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
     AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
-    AND (sqlc.narg('event_id')::text IS NULL OR event_id = sqlc.narg('event_id'))
+    AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  LIMIT @cap
+) AS counted;
+
+-- name: ListFailedLogs :many
+-- ListLogs among what failed, by an index of that alone: failures are few and far
+-- between in the logs of a healthy webhook.
+SELECT * FROM webhook_logs
+WHERE webhook_id = @webhook_id AND NOT success
+  AND created_at >= @from_time AND created_at < @to_time
+  AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+  AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
+  AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  AND (created_at, id) < (
+    CASE WHEN sqlc.narg('before_time')::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE sqlc.narg('before_time')::timestamptz END,
+    CASE WHEN sqlc.narg('before_id')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before_id')::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT @row_limit OFFSET @row_offset;
+
+-- name: CountFailedLogs :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_logs
+  WHERE webhook_id = @webhook_id AND NOT success
+    AND created_at >= @from_time AND created_at < @to_time
+    AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+    AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
+    AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  LIMIT @cap
+) AS counted;
+
+-- name: ListLogsOfEvent :many
+-- ListLogs of one event, found by the event first: it has few attempts, the webhook
+-- has many.
+WITH of_event AS MATERIALIZED (
+  SELECT * FROM webhook_logs WHERE event_id = @event_id AND tenant_id = @tenant_id
+)
+SELECT * FROM of_event
+WHERE webhook_id = @webhook_id
+  AND created_at >= @from_time AND created_at < @to_time
+  AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+  AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
+  AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
+  AND (created_at, id) < (
+    CASE WHEN sqlc.narg('before_time')::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE sqlc.narg('before_time')::timestamptz END,
+    CASE WHEN sqlc.narg('before_id')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before_id')::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT @row_limit OFFSET @row_offset;
+
+-- name: CountLogsOfEvent :one
+WITH of_event AS MATERIALIZED (
+  SELECT * FROM webhook_logs WHERE event_id = @event_id AND tenant_id = @tenant_id
+)
+SELECT count(*) FROM (
+  SELECT FROM of_event
+  WHERE webhook_id = @webhook_id
+    AND created_at >= @from_time AND created_at < @to_time
+    AND (sqlc.narg('success')::boolean IS NULL OR success = sqlc.narg('success'))
+    AND (sqlc.narg('event')::text IS NULL OR event_type = sqlc.narg('event'))
     AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
   LIMIT @cap
 ) AS counted;

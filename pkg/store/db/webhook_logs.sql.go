@@ -12,6 +12,45 @@ import (
 	"github.com/google/uuid"
 )
 
+const countFailedLogs = `-- name: CountFailedLogs :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_logs
+  WHERE webhook_id = $1 AND NOT success
+    AND created_at >= $2 AND created_at < $3
+    AND ($4::boolean IS NULL OR success = $4)
+    AND ($5::text IS NULL OR event_type = $5)
+    AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
+  LIMIT $8
+) AS counted
+`
+
+type CountFailedLogsParams struct {
+	WebhookID  uuid.UUID
+	FromTime   time.Time
+	ToTime     time.Time
+	Success    *bool
+	Event      *string
+	StatusFrom *int16
+	StatusTo   *int16
+	Cap        int32
+}
+
+func (q *Queries) CountFailedLogs(ctx context.Context, arg CountFailedLogsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countFailedLogs,
+		arg.WebhookID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Success,
+		arg.Event,
+		arg.StatusFrom,
+		arg.StatusTo,
+		arg.Cap,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countLogs = `-- name: CountLogs :one
 SELECT count(*) FROM (
   SELECT FROM webhook_logs
@@ -19,9 +58,8 @@ SELECT count(*) FROM (
     AND created_at >= $2 AND created_at < $3
     AND ($4::boolean IS NULL OR success = $4)
     AND ($5::text IS NULL OR event_type = $5)
-    AND ($6::text IS NULL OR event_id = $6)
-    AND ($7::smallint IS NULL OR status BETWEEN $7 AND $8::smallint)
-  LIMIT $9
+    AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
+  LIMIT $8
 ) AS counted
 `
 
@@ -31,7 +69,6 @@ type CountLogsParams struct {
 	ToTime     time.Time
 	Success    *bool
 	Event      *string
-	EventID    *string
 	StatusFrom *int16
 	StatusTo   *int16
 	Cap        int32
@@ -44,10 +81,55 @@ func (q *Queries) CountLogs(ctx context.Context, arg CountLogsParams) (int64, er
 		arg.ToTime,
 		arg.Success,
 		arg.Event,
-		arg.EventID,
 		arg.StatusFrom,
 		arg.StatusTo,
 		arg.Cap,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const countLogsOfEvent = `-- name: CountLogsOfEvent :one
+WITH of_event AS MATERIALIZED (
+  SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers, response_headers, response_body, error_class, error_message FROM webhook_logs WHERE event_id = $9 AND tenant_id = $10
+)
+SELECT count(*) FROM (
+  SELECT FROM of_event
+  WHERE webhook_id = $1
+    AND created_at >= $2 AND created_at < $3
+    AND ($4::boolean IS NULL OR success = $4)
+    AND ($5::text IS NULL OR event_type = $5)
+    AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
+  LIMIT $8
+) AS counted
+`
+
+type CountLogsOfEventParams struct {
+	WebhookID  uuid.UUID
+	FromTime   time.Time
+	ToTime     time.Time
+	Success    *bool
+	Event      *string
+	StatusFrom *int16
+	StatusTo   *int16
+	Cap        int32
+	EventID    string
+	TenantID   uuid.UUID
+}
+
+func (q *Queries) CountLogsOfEvent(ctx context.Context, arg CountLogsOfEventParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countLogsOfEvent,
+		arg.WebhookID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Success,
+		arg.Event,
+		arg.StatusFrom,
+		arg.StatusTo,
+		arg.Cap,
+		arg.EventID,
+		arg.TenantID,
 	)
 	var count int64
 	err := row.Scan(&count)
@@ -128,19 +210,103 @@ func (q *Queries) InsertLogs(ctx context.Context, arg InsertLogsParams) error {
 	return err
 }
 
+const listFailedLogs = `-- name: ListFailedLogs :many
+SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers, response_headers, response_body, error_class, error_message FROM webhook_logs
+WHERE webhook_id = $1 AND NOT success
+  AND created_at >= $2 AND created_at < $3
+  AND ($4::boolean IS NULL OR success = $4)
+  AND ($5::text IS NULL OR event_type = $5)
+  AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
+  AND (created_at, id) < (
+    CASE WHEN $8::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $8::timestamptz END,
+    CASE WHEN $9::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $9::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT $11 OFFSET $10
+`
+
+type ListFailedLogsParams struct {
+	WebhookID  uuid.UUID
+	FromTime   time.Time
+	ToTime     time.Time
+	Success    *bool
+	Event      *string
+	StatusFrom *int16
+	StatusTo   *int16
+	BeforeTime *time.Time
+	BeforeID   *uuid.UUID
+	RowOffset  int32
+	RowLimit   int32
+}
+
+// ListLogs among what failed, by an index of that alone: failures are few and far
+// between in the logs of a healthy webhook.
+func (q *Queries) ListFailedLogs(ctx context.Context, arg ListFailedLogsParams) ([]WebhookLog, error) {
+	rows, err := q.db.Query(ctx, listFailedLogs,
+		arg.WebhookID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Success,
+		arg.Event,
+		arg.StatusFrom,
+		arg.StatusTo,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.RowOffset,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WebhookLog
+	for rows.Next() {
+		var i WebhookLog
+		if err := rows.Scan(
+			&i.WebhookID,
+			&i.CreatedAt,
+			&i.ID,
+			&i.TenantID,
+			&i.DeliveryID,
+			&i.EventID,
+			&i.EventType,
+			&i.Attempt,
+			&i.Kind,
+			&i.Counted,
+			&i.Success,
+			&i.Status,
+			&i.DurationMs,
+			&i.DnsMs,
+			&i.ConnectMs,
+			&i.TlsMs,
+			&i.FirstByteMs,
+			&i.RequestHeaders,
+			&i.ResponseHeaders,
+			&i.ResponseBody,
+			&i.ErrorClass,
+			&i.ErrorMessage,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const listLogs = `-- name: ListLogs :many
 SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers, response_headers, response_body, error_class, error_message FROM webhook_logs
 WHERE webhook_id = $1
   AND created_at >= $2 AND created_at < $3
   AND ($4::boolean IS NULL OR success = $4)
   AND ($5::text IS NULL OR event_type = $5)
-  AND ($6::text IS NULL OR event_id = $6)
-  AND ($7::smallint IS NULL OR status BETWEEN $7 AND $8::smallint)
+  AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
   AND (created_at, id) < (
-    CASE WHEN $9::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $9::timestamptz END,
-    CASE WHEN $10::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $10::uuid END)
+    CASE WHEN $8::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $8::timestamptz END,
+    CASE WHEN $9::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $9::uuid END)
 ORDER BY created_at DESC, id DESC
-LIMIT $12 OFFSET $11
+LIMIT $11 OFFSET $10
 `
 
 type ListLogsParams struct {
@@ -149,7 +315,6 @@ type ListLogsParams struct {
 	ToTime     time.Time
 	Success    *bool
 	Event      *string
-	EventID    *string
 	StatusFrom *int16
 	StatusTo   *int16
 	BeforeTime *time.Time
@@ -166,7 +331,6 @@ func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]WebhookLo
 		arg.ToTime,
 		arg.Success,
 		arg.Event,
-		arg.EventID,
 		arg.StatusFrom,
 		arg.StatusTo,
 		arg.BeforeTime,
@@ -181,6 +345,123 @@ func (q *Queries) ListLogs(ctx context.Context, arg ListLogsParams) ([]WebhookLo
 	var items []WebhookLog
 	for rows.Next() {
 		var i WebhookLog
+		if err := rows.Scan(
+			&i.WebhookID,
+			&i.CreatedAt,
+			&i.ID,
+			&i.TenantID,
+			&i.DeliveryID,
+			&i.EventID,
+			&i.EventType,
+			&i.Attempt,
+			&i.Kind,
+			&i.Counted,
+			&i.Success,
+			&i.Status,
+			&i.DurationMs,
+			&i.DnsMs,
+			&i.ConnectMs,
+			&i.TlsMs,
+			&i.FirstByteMs,
+			&i.RequestHeaders,
+			&i.ResponseHeaders,
+			&i.ResponseBody,
+			&i.ErrorClass,
+			&i.ErrorMessage,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listLogsOfEvent = `-- name: ListLogsOfEvent :many
+WITH of_event AS MATERIALIZED (
+  SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers, response_headers, response_body, error_class, error_message FROM webhook_logs WHERE event_id = $12 AND tenant_id = $13
+)
+SELECT webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers, response_headers, response_body, error_class, error_message FROM of_event
+WHERE webhook_id = $1
+  AND created_at >= $2 AND created_at < $3
+  AND ($4::boolean IS NULL OR success = $4)
+  AND ($5::text IS NULL OR event_type = $5)
+  AND ($6::smallint IS NULL OR status BETWEEN $6 AND $7::smallint)
+  AND (created_at, id) < (
+    CASE WHEN $8::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $8::timestamptz END,
+    CASE WHEN $9::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $9::uuid END)
+ORDER BY created_at DESC, id DESC
+LIMIT $11 OFFSET $10
+`
+
+type ListLogsOfEventParams struct {
+	WebhookID  uuid.UUID
+	FromTime   time.Time
+	ToTime     time.Time
+	Success    *bool
+	Event      *string
+	StatusFrom *int16
+	StatusTo   *int16
+	BeforeTime *time.Time
+	BeforeID   *uuid.UUID
+	RowOffset  int32
+	RowLimit   int32
+	EventID    string
+	TenantID   uuid.UUID
+}
+
+type ListLogsOfEventRow struct {
+	WebhookID       uuid.UUID
+	CreatedAt       time.Time
+	ID              uuid.UUID
+	TenantID        uuid.UUID
+	DeliveryID      uuid.UUID
+	EventID         string
+	EventType       string
+	Attempt         int16
+	Kind            int16
+	Counted         bool
+	Success         bool
+	Status          int16
+	DurationMs      int32
+	DnsMs           *int32
+	ConnectMs       *int32
+	TlsMs           *int32
+	FirstByteMs     *int32
+	RequestHeaders  []byte
+	ResponseHeaders []byte
+	ResponseBody    *string
+	ErrorClass      *string
+	ErrorMessage    *string
+}
+
+// ListLogs of one event, found by the event first: it has few attempts, the webhook
+// has many.
+func (q *Queries) ListLogsOfEvent(ctx context.Context, arg ListLogsOfEventParams) ([]ListLogsOfEventRow, error) {
+	rows, err := q.db.Query(ctx, listLogsOfEvent,
+		arg.WebhookID,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Success,
+		arg.Event,
+		arg.StatusFrom,
+		arg.StatusTo,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.RowOffset,
+		arg.RowLimit,
+		arg.EventID,
+		arg.TenantID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListLogsOfEventRow
+	for rows.Next() {
+		var i ListLogsOfEventRow
 		if err := rows.Scan(
 			&i.WebhookID,
 			&i.CreatedAt,

@@ -58,7 +58,7 @@ INSERT INTO events (day, tenant_id, id, type, stream_seq, created_at)
 INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms)
 	SELECT ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid, current_date + n * interval '1 microsecond',
 		('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', gen_random_uuid(), 'e' || n,
-		'deal.moved', 1, 0, true, n % 10 > 0, 200, 5 FROM generate_series(0, 199999) AS n;
+		'deal.moved', 1, 0, true, n % 7 > 0, 200, 5 FROM generate_series(0, 199999) AS n;
 INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id)
 	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid,
 		'0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', current_date, 1, n, 0, CASE WHEN n % 1000 < 900 THEN 0 ELSE 3 END, 1,
@@ -194,7 +194,7 @@ func apiQueries() []query {
 	midnight := time.Now().UTC().Truncate(24 * time.Hour)
 	before, cursor := midnight.Add(150_000*time.Microsecond), delivery(0)
 	middle, hookInMiddle := delivery(rows/2), hook(hooks/2)
-	failed, waiting := false, int16(0)
+	failed, waiting, other := false, int16(0), "message.sent"
 	return []query{
 		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20})
@@ -205,7 +205,27 @@ func apiQueries() []query {
 			})
 		}},
 		{name: "ListLogs, filtered", rows: 3 * each, call: func(q *db.Queries) {
-			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Success: &failed, RowLimit: 20})
+			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Event: &other, RowLimit: 20})
+		}},
+		{name: "ListFailedLogs", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListFailedLogs(ctx, db.ListFailedLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Success: &failed, RowLimit: 20})
+		}},
+		{name: "ListFailedLogs, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListFailedLogs(ctx, db.ListFailedLogsParams{
+				WebhookID: hook(10), FromTime: from, ToTime: to, BeforeTime: &before, BeforeID: &cursor, RowLimit: 20,
+			})
+		}},
+		// A seventh of this webhook's attempts failed.
+		{name: "CountFailedLogs", rows: 3 * each / 7, call: func(q *db.Queries) {
+			_, _ = q.CountFailedLogs(ctx, db.CountFailedLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Cap: 10_000})
+		}},
+		{name: "ListLogsOfEvent", rows: 10, call: func(q *db.Queries) {
+			_, _ = q.ListLogsOfEvent(ctx, db.ListLogsOfEventParams{
+				EventID: "e7", TenantID: tenant, WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20,
+			})
+		}},
+		{name: "CountLogsOfEvent", rows: 10, call: func(q *db.Queries) {
+			_, _ = q.CountLogsOfEvent(ctx, db.CountLogsOfEventParams{EventID: "e7", TenantID: tenant, WebhookID: hook(7), FromTime: from, ToTime: to, Cap: 10_000})
 		}},
 		{name: "CountLogs", rows: 3 * each, call: func(q *db.Queries) {
 			_, _ = q.CountLogs(ctx, db.CountLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, Cap: 10_000})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
@@ -18,25 +20,20 @@ var kinds = []openapi.Kind{openapi.KindDelivery, openapi.KindTest, openapi.KindR
 // ListWebhookLogs serves GET /api/custom-webhooks/{id}/logs.
 func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLogsRequestObject) (openapi.ListWebhookLogsResponseObject, error) {
 	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.TimeKeySize)
-	filter := logFilter(req.Params, &faults)
+	wanted := parseLogQuery(req.Params, &faults)
 	if len(faults) > 0 {
 		return nil, problem.Invalid(faults...)
 	}
-	filter.BeforeTime, filter.BeforeID = pages.AfterTime()
-	filter.RowLimit, filter.RowOffset = pages.Limit(), pages.Offset()
+	wanted.BeforeTime, wanted.BeforeID = pages.AfterTime()
+	wanted.RowLimit, wanted.RowOffset = pages.Limit(), pages.Offset()
 	var total int64
 	var rows []db.WebhookLog
 	err := s.of(ctx, req.ID, func(q *db.Queries, hook db.Webhook) (err error) {
-		filter.WebhookID = hook.ID
-		total, err = q.CountLogs(ctx, db.CountLogsParams{
-			WebhookID: filter.WebhookID, FromTime: filter.FromTime, ToTime: filter.ToTime, Success: filter.Success,
-			Event: filter.Event, EventID: filter.EventID, StatusFrom: filter.StatusFrom, StatusTo: filter.StatusTo,
-			Cap: page.CountLimit,
-		})
-		if err != nil {
+		wanted.WebhookID, wanted.tenant = hook.ID, hook.TenantID
+		if total, err = wanted.count(ctx, q); err != nil {
 			return err
 		}
-		rows, err = q.ListLogs(ctx, filter)
+		rows, err = wanted.list(ctx, q)
 		return err
 	})
 	if err != nil {
@@ -46,13 +43,23 @@ func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLo
 	return openapi.ListWebhookLogs200JSONResponse{Data: each(rows, showLog), Pagination: pagination}, nil
 }
 
-func logFilter(params openapi.ListWebhookLogsParams, faults *[]problem.FieldError) db.ListLogsParams {
-	filter := db.ListLogsParams{
-		Success:  param.Boolean("success", params.Success, faults),
-		FromTime: param.Time("from", params.From, param.Beginning, faults),
-		ToTime:   param.Time("to", params.To, param.FarFuture, faults),
-		Event:    params.Event,
-		EventID:  params.EventID,
+// logQuery is which attempts are wanted. It asks where they are few: among those
+// of an event, or among what failed; else among all of the webhook.
+type logQuery struct {
+	db.ListLogsParams
+	tenant  uuid.UUID
+	eventID *string
+}
+
+func parseLogQuery(params openapi.ListWebhookLogsParams, faults *[]problem.FieldError) logQuery {
+	wanted := logQuery{
+		ListLogsParams: db.ListLogsParams{
+			Success:  param.Boolean("success", params.Success, faults),
+			FromTime: param.Time("from", params.From, param.Beginning, faults),
+			ToTime:   param.Time("to", params.To, param.FarFuture, faults),
+			Event:    params.Event,
+		},
+		eventID: params.EventID,
 	}
 	if name := params.Event; name != nil {
 		if _, ok := event.Lookup(event.Type(*name)); !ok {
@@ -67,9 +74,50 @@ func logFilter(params openapi.ListWebhookLogsParams, faults *[]problem.FieldErro
 		if !ok {
 			param.Fault(faults, "status", "must be 0, a status such as 404, or a class such as 5xx")
 		}
-		filter.StatusFrom, filter.StatusTo = &from, &to
+		wanted.StatusFrom, wanted.StatusTo = &from, &to
 	}
-	return filter
+	return wanted
+}
+
+// failures says that nothing is wanted but what failed: no success has another
+// status than 2xx.
+func (l *logQuery) failures() bool {
+	return l.Success != nil && !*l.Success || l.StatusFrom != nil && *l.StatusFrom/100 != 2
+}
+
+func (l *logQuery) count(ctx context.Context, q *db.Queries) (int64, error) {
+	p := db.CountLogsParams{
+		WebhookID: l.WebhookID, FromTime: l.FromTime, ToTime: l.ToTime, Success: l.Success, Event: l.Event,
+		StatusFrom: l.StatusFrom, StatusTo: l.StatusTo, Cap: page.CountLimit,
+	}
+	switch {
+	case l.eventID != nil:
+		return q.CountLogsOfEvent(ctx, db.CountLogsOfEventParams{
+			EventID: *l.eventID, TenantID: l.tenant, WebhookID: p.WebhookID, FromTime: p.FromTime, ToTime: p.ToTime,
+			Success: p.Success, Event: p.Event, StatusFrom: p.StatusFrom, StatusTo: p.StatusTo, Cap: p.Cap,
+		})
+	case l.failures():
+		return q.CountFailedLogs(ctx, db.CountFailedLogsParams(p))
+	default:
+		return q.CountLogs(ctx, p)
+	}
+}
+
+func (l *logQuery) list(ctx context.Context, q *db.Queries) ([]db.WebhookLog, error) {
+	switch {
+	case l.eventID != nil:
+		p := l.ListLogsParams
+		rows, err := q.ListLogsOfEvent(ctx, db.ListLogsOfEventParams{
+			EventID: *l.eventID, TenantID: l.tenant, WebhookID: p.WebhookID, FromTime: p.FromTime, ToTime: p.ToTime,
+			Success: p.Success, Event: p.Event, StatusFrom: p.StatusFrom, StatusTo: p.StatusTo,
+			BeforeTime: p.BeforeTime, BeforeID: p.BeforeID, RowLimit: p.RowLimit, RowOffset: p.RowOffset,
+		})
+		return each(rows, func(row db.ListLogsOfEventRow) db.WebhookLog { return db.WebhookLog(row) }), err
+	case l.failures():
+		return q.ListFailedLogs(ctx, db.ListFailedLogsParams(l.ListLogsParams))
+	default:
+		return q.ListLogs(ctx, l.ListLogsParams)
+	}
 }
 
 // statusRange reads 404, 4xx, or 0 for attempts without an answer.
