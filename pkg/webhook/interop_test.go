@@ -18,7 +18,7 @@ import (
 
 const customSecret = "correct horse battery staple"
 
-// receiver is a program in interop/receivers, as docs/receiving.md shows it to
+// receiver is a program in interop/receivers, as docs/receiving-webhooks.md shows it to
 // customers.
 type receiver struct {
 	file string
@@ -55,10 +55,25 @@ func TestInterop_NodeReceivers(t *testing.T) {
 	}
 }
 
-// What docs/receiving.md shows is what these tests run, and its vector is ours.
+// Those in other languages.
+func TestInterop_OtherReceivers(t *testing.T) {
+	t.Parallel()
+	for _, r := range []receiver{
+		{file: "python.py", command: []string{"python3", "receivers/python.py"}},
+		{file: "php.php", command: []string{"php", "-S", "127.0.0.1:0", "receivers/php.php"}},
+	} {
+		if _, err := exec.LookPath(r.command[0]); err != nil {
+			t.Errorf("Python 3.9 and PHP 8, or newer, must be on the PATH: %v", err)
+			continue
+		}
+		testReceiver(t, r)
+	}
+}
+
+// What docs/receiving-webhooks.md shows is what these tests run, and its vector is ours.
 func TestInterop_DocsShowTestedCode(t *testing.T) {
 	t.Parallel()
-	docs, err := os.ReadFile("../../docs/receiving.md")
+	docs, err := os.ReadFile("../../docs/receiving-webhooks.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +83,7 @@ func TestInterop_DocsShowTestedCode(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !bytes.Contains(docs, program) {
-			t.Errorf("docs/receiving.md does not show interop/receivers/%s as it is", file)
+			t.Errorf("docs/receiving-webhooks.md does not show interop/receivers/%s as it is", file)
 		}
 	}
 	example, err := os.ReadFile("example_test.go")
@@ -78,12 +93,12 @@ func TestInterop_DocsShowTestedCode(t *testing.T) {
 	_, handler, _ := strings.Cut(string(example), "// docs: from here\n")
 	handler, _, found := strings.Cut(handler, "// docs: to here\n")
 	if !found || !strings.Contains(string(docs), strings.TrimSpace(handler)) {
-		t.Error("docs/receiving.md does not show the handler of example_test.go as it is")
+		t.Error("docs/receiving-webhooks.md does not show the handler of example_test.go as it is")
 	}
 	v := readVectors(t).Vectors[1]
 	for _, part := range []string{v.Secret, v.ID, fmt.Sprint(v.Timestamp), v.Body, v.Hex, v.Standard} {
 		if !strings.Contains(string(docs), part) {
-			t.Errorf("docs/receiving.md does not quote %s of the vector %q", part, v.Name)
+			t.Errorf("docs/receiving-webhooks.md does not quote %s of the vector %q", part, v.Name)
 		}
 	}
 }
