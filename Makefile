@@ -1,6 +1,7 @@
 # Everything that is done to this repository is a target here: at home, in CI, by
-# anybody. `make` lists them. It needs Go, a C compiler (for -race), Node with npm
-# and, to be quick, PostgreSQL's server binaries.
+# anybody. `make` lists them. It needs Go, a C compiler (for -race), Node with npm,
+# Python and PHP (whose receivers are tested) and, to be quick, PostgreSQL's server
+# binaries.
 
 # Modules of the workspace, each with its own go.mod; tools/ is not among them.
 MODULES  := . ./services/api ./services/worker ./services/standalone ./e2e ./bench
@@ -30,6 +31,7 @@ build: ## build the programs into bin/
 .PHONY: test
 test: deps fmt-check vet ## check format, vet, and run all tests with -race
 	go test -race -vet=off -timeout 15m $(UNIT)
+	npm --prefix web test
 	go test -race -vet=off -timeout 15m -count=1 ./e2e/...
 
 .PHONY: fmt-check
@@ -55,12 +57,14 @@ bench: ## measure the delivery path against the raw ceiling
 	go run ./bench
 
 .PHONY: lint
-lint: bin/golangci-lint ## run golangci-lint
+lint: bin/golangci-lint web/node_modules/.package-lock.json ## run golangci-lint and biome
 	bin/golangci-lint run $(PACKAGES)
+	npm --prefix web run lint
 
 .PHONY: fmt
-fmt: bin/golangci-lint ## format all code
+fmt: bin/golangci-lint web/node_modules/.package-lock.json ## format all code
 	bin/golangci-lint fmt $(PACKAGES)
+	npm --prefix web run fmt
 
 .PHONY: generate
 generate: bin/sqlc bin/oapi-codegen ## write the code made from db/queries and api/openapi.yaml
@@ -75,12 +79,17 @@ check-generated: generate ## fail when the generated code is not the committed o
 	untracked=$$(git ls-files --others --exclude-standard -- $(GENERATED)) && \
 	if [ -n "$$untracked" ]; then echo "not committed:"; echo "$$untracked"; exit 1; fi
 
-.PHONY: deps
-deps: pkg/webhook/interop/node_modules/.package-lock.json ## install the npm packages that tests use
+# Folders with a package-lock.json of their own.
+NPM := pkg/webhook/interop web
 
-pkg/webhook/interop/node_modules/.package-lock.json: pkg/webhook/interop/package.json pkg/webhook/interop/package-lock.json
-	cd pkg/webhook/interop && npm ci --no-audit --no-fund
+.PHONY: deps
+deps: $(NPM:%=%/node_modules/.package-lock.json) ## install the npm packages that tests use
+
+$(NPM:%=%/node_modules/.package-lock.json): %/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund
 	@touch $@
+
+web/node_modules/.package-lock.json: web/client/package.json
 
 .PHONY: tools
 tools: bin/sqlc bin/oapi-codegen bin/golangci-lint ## build the pinned tools into bin/
@@ -99,4 +108,4 @@ tidy: ## tidy go.mod of every module
 
 .PHONY: clean
 clean: ## remove what was built and installed here; leaves .primezap/ alone
-	rm -rf bin bench/results pkg/webhook/interop/node_modules
+	rm -rf bin bench/results $(NPM:%=%/node_modules) web/client/build web/client/dist

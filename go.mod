@@ -2,6 +2,9 @@ module github.com/primezap/primezap
 
 go 1.26.8
 
+// npm packages may hold Go of their own.
+ignore ./web
+
 require (
 	code.dny.dev/ssrf v0.3.0
 	github.com/caarlos0/env/v11 v11.4.2

@@ -7,6 +7,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
 	"time"
 
 	"github.com/primezap/primezap/pkg/client"
@@ -92,4 +95,22 @@ func ExampleClient_PublishAll() {
 	// Output:
 	// 0 e-1
 	// 1 422 must be an event type
+}
+
+// What the README shows is what is compiled here.
+func TestREADME(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	example, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, block, _ := strings.Cut(string(example), "// docs: from here\n")
+	block, _, found := strings.Cut(block, "// docs: to here\n")
+	if !found || !strings.Contains(string(readme), "```go\n"+strings.TrimSpace(block)+"\n```\n") {
+		t.Error("the README does not show the function of example_test.go as it is")
+	}
 }

@@ -1,0 +1,30 @@
+import { Api } from "./api.js";
+import { type APIKeys, apiKeys } from "./apiKeys.js";
+import { type AuditLog, auditLog } from "./auditLog.js";
+import type { ClientConfig } from "./config.js";
+import { type CustomWebhooks, customWebhooks } from "./customWebhooks.js";
+import { type Events, events } from "./events.js";
+import { type Erasures, erasures, type TenantDeletions, tenantDeletions } from "./privacy.js";
+
+/** The services, of one installation and for whom the token is. */
+export interface Client {
+  apiKeys: APIKeys;
+  auditLog: AuditLog;
+  customWebhooks: CustomWebhooks;
+  erasures: Erasures;
+  events: Events;
+  tenantDeletions: TenantDeletions;
+}
+
+/** Makes a client, independent of `configure` and of other clients. */
+export function createClient(config: ClientConfig): Client {
+  const api = new Api(() => config);
+  return {
+    apiKeys: apiKeys(api),
+    auditLog: auditLog(api),
+    customWebhooks: customWebhooks(api),
+    erasures: erasures(api),
+    events: events(api),
+    tenantDeletions: tenantDeletions(api),
+  };
+}

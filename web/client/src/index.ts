@@ -1,0 +1,34 @@
+// The client of PrimeZap's API. `configure` once, then use the services; a program
+// that speaks to several installations or tenants makes a client for each with
+// `createClient`.
+export { type APIKeys, apiKeysService } from "./apiKeys.js";
+export { type AuditLog, auditLogService } from "./auditLog.js";
+export { type Client, createClient } from "./client.js";
+export { type ClientConfig, configure, type RequestOptions } from "./config.js";
+export { type CustomWebhooks, customWebhooksService } from "./customWebhooks.js";
+export {
+  type EventInput,
+  type Events,
+  eventsService,
+  type PublishOptions,
+  type PublishResult,
+  publish,
+} from "./events.js";
+export {
+  type Erasures,
+  erasuresService,
+  type TenantDeletions,
+  tenantDeletionsService,
+} from "./privacy.js";
+export { ConnectionError, type FieldError, type Problem, ProblemError, TimeoutError } from "./problem.js";
+export type * from "./types.js";
+export {
+  type VerifyOptions,
+  verifyStandardWebhook,
+  verifyWebhook,
+  type WebhookEvent,
+  type WebhookHeaders,
+  type WebhookPayload,
+  WebhookVerificationError,
+  type WebhookVerificationReason,
+} from "./verify.js";

@@ -1,0 +1,373 @@
+// The client against a running installation.
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import {
+  type Client,
+  ConnectionError,
+  configure,
+  createClient,
+  customWebhooksService,
+  type EventInput,
+  ProblemError,
+  publish,
+  TimeoutError,
+  verifyStandardWebhook,
+  verifyWebhook,
+} from "@primezap/client";
+import { type Gateway, startGateway } from "./gateway.js";
+import { type Receiver, startReceiver } from "./receiver.js";
+import { type Standalone, startStandalone } from "./standalone.js";
+
+let installation: Standalone;
+let receiver: Receiver;
+let gateway: Gateway;
+let client: Client;
+let deal: EventInput; // an event as the catalog has it
+
+before(async () => {
+  installation = await startStandalone();
+  receiver = await startReceiver();
+  gateway = await startGateway(installation.url);
+  configure({ baseUrl: installation.url, token: installation.apiKey });
+  client = createClient({ baseUrl: installation.url, token: async () => installation.apiKey });
+  deal = await example("deal.moved");
+});
+
+after(async () => {
+  gateway.stop();
+  receiver.stop();
+  await installation.stop();
+});
+
+const secret = "correct horse battery staple";
+
+/** Checks that the promise fails with a problem, and returns it. */
+async function problem(promise: Promise<unknown>): Promise<ProblemError> {
+  const error = await promise.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  assert.ok(error instanceof ProblemError, `${error}`);
+  return error;
+}
+
+/** The catalog's example of an event type. */
+async function example(type: string): Promise<EventInput> {
+  const definition = (await client.events.types()).find(({ name }) => name === type);
+  const { event, data } = (definition?.example as EventInput | undefined) ?? assert.fail(`no type ${type}`);
+  return { event, data };
+}
+
+/** Repeats the check until it holds: what a worker does takes a moment. */
+async function eventually<T>(check: () => Promise<T | undefined | false>): Promise<T> {
+  for (const deadline = Date.now() + 30_000; ; ) {
+    const value = await check();
+    if (value) {
+      return value;
+    }
+    assert.ok(Date.now() < deadline, "still not after 30 s");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+describe("a front end's calls", () => {
+  test("create, deliver, verify, read logs and statistics", async () => {
+    const created = await customWebhooksService.create({
+      name: "my CRM",
+      url: receiver.url,
+      events: ["deal.moved"],
+      secret,
+    });
+    assert.equal(created.secret, secret);
+    assert.equal(created.active, true);
+
+    const n = receiver.deliveries.length;
+    receiver.answer(500, 204);
+    const { id } = await publish(deal);
+    const [first, second] = [await receiver.delivery(n + 1), await receiver.delivery(n + 2)];
+    for (const { body, headers } of [first, second]) {
+      assert.equal(await verifyWebhook(body, headers["x-webhook-signature"] as string, secret), true);
+      assert.equal(
+        await verifyWebhook(
+          JSON.stringify(JSON.parse(body.toString())),
+          headers["x-webhook-signature"] as string,
+          secret,
+        ),
+        true,
+      );
+      const event = await verifyStandardWebhook(body, headers, secret);
+      assert.equal(event.id, id);
+      assert.equal(event.event, "deal.moved");
+      assert.deepEqual(event.data, deal.data);
+    }
+
+    const failed = await eventually(async () => {
+      const logs = await customWebhooksService.getLogs(created.id, { page: 1, limit: 50, success: false });
+      return logs.data.length > 0 && logs;
+    });
+    assert.equal(failed.pagination.total, 1);
+    assert.equal(failed.pagination.page, 1);
+    assert.equal(failed.data[0]?.status, 500);
+    assert.equal(failed.data[0]?.responseBody, "no");
+    assert.equal(failed.data[0]?.eventId, id);
+  });
+
+  test("list, read, change, replace and delete", async () => {
+    const { id } = await customWebhooksService.create({
+      name: "first",
+      url: receiver.url,
+      events: ["deal.*"],
+      headers: { "X-Api-Token": "s3cret" },
+    });
+    const page = await customWebhooksService.list({ active: true, event: "deal.*", limit: 1 });
+    assert.equal(page.data[0]?.id, id);
+    assert.equal((await customWebhooksService.get(id)).headers["X-Api-Token"], "••••");
+
+    const changed = await customWebhooksService.update(id, { name: "second", active: false });
+    assert.deepEqual([changed.name, changed.active, changed.events], ["second", false, ["deal.*"]]);
+    const replaced = await customWebhooksService.replace(id, {
+      name: "third",
+      url: receiver.url,
+      events: ["*"],
+    });
+    assert.deepEqual([replaced.name, replaced.events, replaced.headers], ["third", ["*"], {}]);
+
+    assert.equal(await customWebhooksService.delete(id), undefined);
+    assert.equal((await problem(customWebhooksService.get(id))).status, 404);
+  });
+
+  test("a test call, and a new secret", async () => {
+    const hook = await client.customWebhooks.create({
+      name: "test",
+      url: receiver.url,
+      events: ["deal.moved"],
+    });
+    receiver.answer(204);
+    const n = receiver.deliveries.length;
+    const result = await client.customWebhooks.test(hook.id, { event: "contact.created" });
+    assert.deepEqual([result.success, result.status, result.error], [true, 204, null]);
+    const { headers } = await receiver.delivery(n + 1);
+    assert.equal(headers["x-webhook-event"], "contact.created");
+    assert.equal((await client.customWebhooks.test(hook.id)).success, true);
+
+    const { secret: renewed } = await client.customWebhooks.regenerateSecret(hook.id, {
+      gracePeriodSeconds: 60,
+    });
+    assert.notEqual(renewed, hook.secret);
+    const before = receiver.deliveries.length;
+    await client.customWebhooks.test(hook.id);
+    const inGrace = await receiver.delivery(before + 1);
+    for (const each of [hook.secret, renewed]) {
+      assert.equal((await verifyStandardWebhook(inGrace.body, inGrace.headers, each)).event, "deal.moved");
+    }
+    assert.equal((await client.customWebhooks.regenerateSecret(hook.id)).id, hook.id);
+    await client.customWebhooks.delete(hook.id);
+  });
+
+  test("the queue: retry and cancel, one and all", async () => {
+    const hook = await client.customWebhooks.create({
+      name: "queue",
+      url: receiver.url,
+      events: ["contact.*"],
+      retry: { delaysSeconds: [] },
+    });
+    const contact = await example("contact.created");
+    receiver.answer(500);
+    const ids = await client.events.publish(Array.from({ length: 3 }, () => contact));
+    assert.ok(ids.every(({ accepted }) => accepted));
+    const exhausted = await eventually(async () => {
+      const { data } = await client.customWebhooks.listQueue(hook.id, { state: "exhausted" });
+      return data.length === 3 && data;
+    });
+    const [first, second] = exhausted.map(({ id }) => id) as [string, string, string];
+
+    assert.equal(await client.customWebhooks.cancelDelivery(hook.id, first), undefined);
+    receiver.answer(204);
+    const n = receiver.deliveries.length;
+    assert.equal(await client.customWebhooks.retryDelivery(hook.id, second), undefined);
+    await receiver.delivery(n + 1);
+    assert.ok((await client.customWebhooks.retryExhausted(hook.id)).complete);
+    await eventually(async () => (await client.customWebhooks.listQueue(hook.id)).data.length === 0);
+    assert.deepEqual(await client.customWebhooks.cancelAll(hook.id, { state: "exhausted" }), {
+      count: 0,
+      complete: true,
+    });
+    assert.equal((await problem(client.customWebhooks.retryDelivery(hook.id, first))).status, 404);
+    await client.customWebhooks.delete(hook.id);
+  });
+});
+
+describe("access and privacy", () => {
+  test("the audit log tells who changed what", async () => {
+    const hook = await client.customWebhooks.create({ name: "audited", url: receiver.url, events: ["*"] });
+    const { data } = await client.auditLog.list({ subjectId: hook.id });
+    assert.equal(data[0]?.action, "webhook.created");
+    await client.customWebhooks.delete(hook.id);
+  });
+});
+
+describe("errors", () => {
+  test("a refusal names the fields at fault and the request", async () => {
+    const refusal = await problem(
+      customWebhooksService.create({ name: "", url: "ftp://example.com/", events: ["deal.exploded"] }),
+    );
+    assert.equal(refusal.status, 422);
+    assert.equal(refusal.type, "about:blank");
+    assert.ok(refusal.title && refusal.requestId);
+    assert.equal(refusal.instance, "/api/custom-webhooks");
+    assert.deepEqual(refusal.errors.map(({ pointer }) => pointer).sort(), ["/events/0", "/name", "/url"]);
+    assert.match(refusal.message, /^422 /);
+  });
+
+  test("an id cannot reach another path", async () => {
+    assert.equal((await problem(customWebhooksService.get("../event-types"))).status, 404);
+  });
+
+  test("who is not known is told so", async () => {
+    const stranger = createClient({ baseUrl: installation.url, token: "pz_nobodys" });
+    assert.equal((await problem(stranger.customWebhooks.list())).status, 401);
+  });
+
+  test("what a gateway answers is an error too, with its Retry-After", async () => {
+    const behind = createClient({ baseUrl: gateway.url, token: installation.apiKey });
+    gateway.fates.push({ status: 502 }, { status: 429, retryAfter: "7" });
+    const first = await problem(behind.customWebhooks.list());
+    assert.deepEqual(
+      [first.status, first.title, first.retryAfter, first.errors],
+      [502, "Bad Gateway", undefined, []],
+    );
+    assert.equal((await problem(behind.customWebhooks.list())).retryAfter, 7);
+  });
+
+  test("a cut connection is one, its cause with it", async () => {
+    const behind = createClient({ baseUrl: gateway.url, token: installation.apiKey });
+    gateway.fates.push("cut");
+    await assert.rejects(
+      behind.customWebhooks.list(),
+      (error) => error instanceof ConnectionError && error.cause !== undefined,
+    );
+  });
+
+  test("a call ends in time, or when its caller wants", async () => {
+    const behind = createClient({ baseUrl: gateway.url, token: installation.apiKey, timeoutMs: 100 });
+    gateway.fates.push("hang", "hang", "hang");
+    await assert.rejects(behind.customWebhooks.list(), TimeoutError);
+    await assert.rejects(behind.customWebhooks.list({}, { timeoutMs: 50 }), TimeoutError);
+    const controller = new AbortController();
+    const reason = new Error("the page was left");
+    setTimeout(() => controller.abort(reason), 20);
+    await assert.rejects(
+      behind.customWebhooks.list({}, { signal: controller.signal, timeoutMs: 10_000 }),
+      reason,
+    );
+    const before = gateway.seen.length;
+    await assert.rejects(behind.customWebhooks.list({}, { signal: controller.signal }), reason);
+    assert.equal(gateway.seen.length, before);
+  });
+
+  test("a token that does not come does not hold a call up", async () => {
+    const waiting = createClient({
+      baseUrl: installation.url,
+      token: () => new Promise(() => {}),
+      timeoutMs: 50,
+    });
+    await assert.rejects(waiting.customWebhooks.list(), TimeoutError);
+    const failing = createClient({
+      baseUrl: installation.url,
+      token: () => Promise.reject(new Error("signed out")),
+    });
+    await assert.rejects(failing.customWebhooks.list(), /signed out/);
+  });
+});
+
+describe("publish", () => {
+  test("each event of an array is accepted or refused by itself", async () => {
+    const unknown = { event: "deal.exploded", data: {} };
+    const named = { ...deal, id: "deal-1-won", timestamp: new Date("2025-10-20T12:00:00Z") };
+    const results = await publish([deal, unknown, named, named]);
+    assert.equal(results.length, 4);
+    assert.ok(results[0]?.accepted && results[2]?.accepted && results[3]?.accepted);
+    assert.deepEqual([results[2].id, results[3].id], ["deal-1-won", "deal-1-won"]);
+    assert.ok(results[1] && !results[1].accepted);
+    assert.equal(results[1].error.status, 422);
+    assert.equal(results[1].error.errors[0]?.pointer, "/1/event");
+    assert.deepEqual(await publish([]), []);
+  });
+
+  test("a refused event is an error, at once", async () => {
+    const through = createClient({ baseUrl: gateway.url, token: installation.apiKey });
+    const before = gateway.seen.length;
+    const refusal = await problem(through.events.publish({ event: "deal.exploded", data: {} }));
+    assert.deepEqual([refusal.status, refusal.errors[0]?.pointer], [422, "/event"]);
+    assert.equal(gateway.seen.length, before + 1);
+  });
+
+  test("data that the type's schema refuses passes if it is to", async () => {
+    const odd = { event: "deal.moved", data: { deal: "none" } };
+    assert.equal((await problem(publish(odd))).status, 422);
+    assert.ok((await publish(odd, { strict: false })).id);
+  });
+
+  for (const [what, input] of [
+    ["an event", () => deal],
+    ["an array", () => [deal, deal]],
+  ] as const) {
+    test(`${what}: whatever happens on the way, it is accepted once`, async () => {
+      const hook = await client.customWebhooks.create({
+        name: "once",
+        url: receiver.url,
+        events: ["deal.moved"],
+      });
+      const through = createClient({ baseUrl: gateway.url, token: installation.apiKey, timeoutMs: 500 });
+      const before = gateway.seen.length;
+      gateway.fates.push(
+        "cut",
+        "lose",
+        { status: 503 },
+        "lose",
+        "hang",
+        { status: 429, retryAfter: "1" },
+        { status: 502 },
+      );
+      const answer = await through.events.publish(input() as EventInput);
+      const ids = Array.isArray(answer) ? answer.map((result) => result.id) : [answer.id];
+      assert.equal(new Set(ids).size, Array.isArray(answer) ? 2 : 1);
+
+      const seen = gateway.seen.slice(before);
+      assert.equal(seen.length, 8);
+      assert.equal(new Set(seen.map(({ key, body }) => `${key} ${body}`)).size, 1);
+      assert.ok((seen[0]?.key?.length ?? 0) >= 32);
+      assert.ok((seen[6]?.at ?? 0) - (seen[5]?.at ?? 0) >= 1000, "it came back before it was to");
+
+      await eventually(async () => (await client.customWebhooks.getLogs(hook.id)).data.length >= ids.length);
+      const { data } = await client.customWebhooks.getLogs(hook.id);
+      assert.deepEqual(new Set(data.map(({ eventId }) => eventId)), new Set(ids));
+      assert.equal(data.length, ids.length);
+      await client.customWebhooks.delete(hook.id);
+    });
+  }
+
+  test("a key of one's own names the request, whoever repeats it", async () => {
+    const idempotencyKey = `order-${Date.now()}`;
+    const first = await publish(deal, { idempotencyKey });
+    assert.deepEqual(await publish(deal, { idempotencyKey }), first);
+    const other = await problem(publish({ ...deal, id: "other" }, { idempotencyKey }));
+    assert.equal(other.status, 422);
+  });
+
+  test("it gives up when its time is over, and when its caller wants", async () => {
+    const through = createClient({ baseUrl: gateway.url, token: installation.apiKey });
+    gateway.fates.push({ status: 503 });
+    assert.equal((await problem(through.events.publish(deal, { retryForMs: 0 }))).status, 503);
+    gateway.fates.push({ status: 503, retryAfter: "3600" });
+    assert.equal((await problem(through.events.publish([deal], { retryForMs: 60_000 }))).retryAfter, 3600);
+    gateway.fates.push("cut");
+    await assert.rejects(through.events.publish([deal], { retryForMs: 0 }), ConnectionError);
+
+    const controller = new AbortController();
+    const reason = new Error("enough");
+    gateway.fates.push({ status: 503, retryAfter: "30" });
+    setTimeout(() => controller.abort(reason), 200);
+    await assert.rejects(through.events.publish(deal, { signal: controller.signal }), reason);
+  });
+});
