@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ type template struct {
 const dataMark = `"data":{"n":`
 
 func newPlan(tenants, webhooks int) (*plan, error) {
-	types := len(event.Types())
+	types := len(published())
 	if tenants < 1 || webhooks < tenants || webhooks > tenants*types {
 		return nil, fmt.Errorf("%d webhooks do not fit %d tenants: each needs 1 to %d", webhooks, tenants, types)
 	}
@@ -48,11 +49,16 @@ func newPlan(tenants, webhooks int) (*plan, error) {
 	return p, p.prepare()
 }
 
+// published are the types that a client may publish.
+func published() []event.Definition {
+	return slices.DeleteFunc(event.Types(), func(d event.Definition) bool { return d.Operational })
+}
+
 // prepare makes the templates, which do not travel between processes.
 func (p *plan) prepare() error {
 	const text = "Cliente pediu retorno ainda hoje; combinar hor\u00e1rio e enviar a proposta revisada. "
 	p.types = nil
-	for _, d := range event.Types() {
+	for _, d := range published() {
 		var example struct{ Data json.RawMessage }
 		if err := json.Unmarshal(d.Example, &example); err != nil {
 			return fmt.Errorf("example of %s: %w", d.Type, err)

@@ -86,7 +86,8 @@ func (w *contractWorld) bodyOf(rt *rapid.T, doc *contractDocument, op *operation
 }
 
 func (w *contractWorld) eventOf(rt *rapid.T) map[string]any {
-	kind := rapid.SampledFrom(event.Types()).Draw(rt, "type")
+	published := slices.DeleteFunc(event.Types(), func(d event.Definition) bool { return d.Operational })
+	kind := rapid.SampledFrom(published).Draw(rt, "type")
 	var example struct{ Data map[string]any }
 	if err := json.Unmarshal(kind.Example, &example); err != nil {
 		rt.Fatalf("%v", err)

@@ -165,7 +165,7 @@ func newWorld(t *testing.T, seed uint64, s setup, tempers ...temper) *world {
 
 // gets says whether a webhook is subscribed to a type.
 func (h *subscription) gets(eventType event.Type) bool {
-	return slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType) })
+	return slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType, false) })
 }
 
 // Publish publishes n events in one request, which must be accepted.

@@ -30,9 +30,13 @@ const (
 	BroadcastCompleted  Type = "broadcast.completed"
 )
 
-// subscribable are the types that Types lists and subscriptions cover, in order. A
-// type about our own service (a failing webhook, say) does not belong here: the
-// webhook's operational setting asks for it, and no subscription may catch it.
+// The operational types tell of our own service, and we alone raise them.
+const (
+	WebhookFailing  Type = "webhook.failing"
+	WebhookDisabled Type = "webhook.disabled"
+)
+
+// subscribable are the types that All and prefixes cover, in order.
 var subscribable = []Type{
 	MessageReceived, MessageSent,
 	ConversationCreated, ConversationUpdated, ConversationClosed,
@@ -41,6 +45,11 @@ var subscribable = []Type{
 	LeadQualified, WorkflowCompleted, BroadcastCompleted,
 }
 
+// operational are the types that All and prefixes cover only for a webhook that
+// asks for them by its operational setting: who subscribed to everything of the
+// CRM did not ask for them. Their names may be subscribed to by any.
+var operational = []Type{WebhookFailing, WebhookDisabled}
+
 // Definition describes a type to those who subscribe to it. Its slices are shared:
 // they must not be changed.
 type Definition struct {
@@ -48,6 +57,7 @@ type Definition struct {
 	Description Description     `json:"description"`
 	Schema      json.RawMessage `json:"schema"`  // JSON Schema 2020-12 of data; it allows further fields
 	Example     json.RawMessage `json:"example"` // a whole body, JS-stable as a sent one
+	Operational bool            `json:"operational"`
 }
 
 // Description is a sentence or two on when an event occurs, in both languages of
@@ -58,14 +68,17 @@ type Description struct {
 }
 
 // Types returns the catalog: all types that customers subscribe to, in an order
-// that stays.
+// that stays, the operational ones last.
 func Types() []Definition {
-	types := make([]Definition, len(subscribable))
-	for i, t := range subscribable {
-		types[i] = definitions()[t]
+	types := make([]Definition, 0, len(subscribable)+len(operational))
+	for _, t := range slices.Concat(subscribable, operational) {
+		types = append(types, definitions()[t])
 	}
 	return types
 }
+
+// Operational reports whether t tells of our own service: no client may raise it.
+func (t Type) Operational() bool { return slices.Contains(operational, t) }
 
 // Lookup returns the definition of a type, and false where there is none.
 func Lookup(t Type) (Definition, bool) {
@@ -113,6 +126,7 @@ func readDefinition(file string) (Definition, error) {
 	if want := string(d.Type) + ".json"; file != want {
 		return Definition{}, fmt.Errorf("its name should be %s", want)
 	}
+	d.Operational = d.Type.Operational()
 	// The files are indented for their readers.
 	if d.Schema, err = Normalise(d.Schema); err != nil {
 		return Definition{}, fmt.Errorf("schema: %w", err)
@@ -123,18 +137,21 @@ func readDefinition(file string) (Definition, error) {
 	return d, nil
 }
 
-// All is the subscription to every type that Types lists.
+// All is the subscription to every type that is not operational, and for an
+// operational webhook to those too.
 const All = "*"
 
 // ValidSubscription reports whether s is a type of the catalog, All, or a prefix
 // such as deal.* that at least one type has.
 func ValidSubscription(s string) bool {
-	return slices.ContainsFunc(subscribable, func(t Type) bool { return Matches(s, t) })
+	covered := func(t Type) bool { return Covers(s, t) }
+	return slices.ContainsFunc(subscribable, covered) || slices.ContainsFunc(operational, covered)
 }
 
-// Matches reports whether the subscription s covers t. All and prefixes cover only
-// what Types lists, whatever else is published.
-func Matches(s string, t Type) bool {
+// Covers reports whether the subscription s covers t: names it, or is All or a
+// prefix of it. Whether the webhook gets t also depends on its operational
+// setting: ask Matches.
+func Covers(s string, t Type) bool {
 	if s == string(t) {
 		return true
 	}
@@ -142,7 +159,13 @@ func Matches(s string, t Type) bool {
 	if !wide || prefix != "" && !strings.HasSuffix(prefix, ".") {
 		return false
 	}
-	return strings.HasPrefix(string(t), prefix) && slices.Contains(subscribable, t)
+	return strings.HasPrefix(string(t), prefix) && known(t)
+}
+
+// Matches reports whether the subscription s brings t to a webhook. All and
+// prefixes bring operational types only to a webhook that is operational.
+func Matches(s string, t Type, isOperational bool) bool {
+	return Covers(s, t) && (isOperational || s == string(t) || !t.Operational())
 }
 
 // ValidID reports whether a client may give an event this id: 1 to 64 letters,

@@ -19,12 +19,15 @@ func TestTypes(t *testing.T) {
 	want := []event.Type{
 		"message.received", "message.sent", "conversation.created", "conversation.updated", "conversation.closed",
 		"contact.created", "contact.updated", "deal.created", "deal.updated", "deal.moved",
-		"lead.qualified", "workflow.completed", "broadcast.completed",
+		"lead.qualified", "workflow.completed", "broadcast.completed", "webhook.failing", "webhook.disabled",
 	}
 	types := event.Types()
 	got := make([]event.Type, 0, len(types))
 	for _, d := range types {
 		got = append(got, d.Type)
+		if want := strings.HasPrefix(string(d.Type), "webhook."); d.Operational != want || d.Type.Operational() != want {
+			t.Errorf("%s: operational is %t, want %t", d.Type, d.Operational, want)
+		}
 	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("the catalog is %q; want %q", got, want)
@@ -76,7 +79,7 @@ func TestDefinition_JSON(t *testing.T) {
 	if err := json.Unmarshal(text, &read); err != nil {
 		t.Fatal(err)
 	}
-	if names := slices.Sorted(maps.Keys(read)); !slices.Equal(names, []string{"description", "example", "name", "schema"}) {
+	if names := slices.Sorted(maps.Keys(read)); !slices.Equal(names, []string{"description", "example", "name", "operational", "schema"}) {
 		t.Errorf("a definition has %q", names)
 	}
 	var languages map[string]string
@@ -183,7 +186,7 @@ func TestDefinition_SchemaDefinitionsAgree(t *testing.T) {
 
 func TestValidSubscription(t *testing.T) {
 	t.Parallel()
-	valid := []string{"*", "message.*", "conversation.*", "contact.*", "deal.*", "lead.*", "workflow.*", "broadcast.*"}
+	valid := []string{"*", "message.*", "conversation.*", "contact.*", "deal.*", "lead.*", "workflow.*", "broadcast.*", "webhook.*"}
 	for _, d := range event.Types() {
 		valid = append(valid, string(d.Type))
 	}
@@ -194,7 +197,7 @@ func TestValidSubscription(t *testing.T) {
 	}
 	for _, s := range []string{
 		"", " ", "**", "*.*", ".*", "*.moved", "d*", "deal*", "deal.", "deal", "deal.m*", "deal.moved*", "deal.moved.*", "Deal.*", "deal.* ", "DEAL.MOVED",
-		"webhook.*", "webhook.failing", "invoice.*", "deal.won", "deal.*.*", "deal.moved,deal.created", "dea.*",
+		"webhook.failed", "invoice.*", "deal.won", "deal.*.*", "deal.moved,deal.created", "dea.*",
 	} {
 		if event.ValidSubscription(s) {
 			t.Errorf("%q is accepted", s)
@@ -204,28 +207,40 @@ func TestValidSubscription(t *testing.T) {
 
 func TestMatches(t *testing.T) {
 	t.Parallel()
+	const (
+		never       = iota
+		operational // by an operational webhook's subscription alone
+		always
+	)
 	for _, tc := range []struct {
 		subscription string
 		typ          event.Type
-		want         bool
+		want         int
 	}{
-		{subscription: "deal.moved", typ: event.DealMoved, want: true},
+		{subscription: "deal.moved", typ: event.DealMoved, want: always},
 		{subscription: "deal.moved", typ: event.DealCreated},
-		{subscription: "deal.*", typ: event.DealMoved, want: true},
+		{subscription: "deal.*", typ: event.DealMoved, want: always},
 		{subscription: "deal.*", typ: event.ContactCreated},
 		{subscription: "de*", typ: event.DealMoved},
 		{subscription: "deal.m*", typ: event.DealMoved},
 		{subscription: ".*", typ: event.DealMoved},
 		{subscription: "", typ: event.DealMoved},
-		{subscription: "*", typ: event.BroadcastCompleted, want: true},
-		// Not listed, so never caught by a wide subscription.
-		{subscription: "*", typ: "webhook.failing"},
-		{subscription: "webhook.*", typ: "webhook.failing"},
+		{subscription: "*", typ: event.BroadcastCompleted, want: always},
+		{subscription: "webhook.failing", typ: event.WebhookFailing, want: always},
+		{subscription: "webhook.failing", typ: event.WebhookDisabled},
+		{subscription: "webhook.*", typ: event.WebhookFailing, want: operational},
+		{subscription: "webhook.*", typ: event.WebhookDisabled, want: operational},
+		{subscription: "*", typ: event.WebhookDisabled, want: operational},
+		{subscription: "deal.*", typ: event.WebhookDisabled},
+		// Not in the catalog, so never caught by a wide subscription.
+		{subscription: "webhook.*", typ: "webhook.created"},
 		{subscription: "deal.*", typ: "deal.won"},
 		{subscription: "*", typ: ""},
 	} {
-		if got := event.Matches(tc.subscription, tc.typ); got != tc.want {
-			t.Errorf("Matches(%q, %q) = %t", tc.subscription, tc.typ, got)
+		for isOperational, least := range map[bool]int{false: always, true: operational} {
+			if got := event.Matches(tc.subscription, tc.typ, isOperational); got != (tc.want >= least) {
+				t.Errorf("Matches(%q, %q, %t) = %t", tc.subscription, tc.typ, isOperational, got)
+			}
 		}
 	}
 }

@@ -202,6 +202,7 @@ func TestEvents_Refusals(t *testing.T) {
 		{name: "nothing", body: `{}`, status: 422, pointers: []string{"/event", "/data"}},
 		{name: "an unknown event", body: `{"event":"deal.lost","data":{}}`, status: 422, pointers: []string{"/event"}},
 		{name: "a subscription for an event", body: `{"event":"deal.*","data":{}}`, status: 422, pointers: []string{"/event"}},
+		{name: "an operational event", body: `{"event":"webhook.disabled","data":{}}`, status: 422, pointers: []string{"/event"}},
 		{name: "an event that is no string", body: `{"event":1,"data":{}}`, status: 422, pointers: []string{"/event"}},
 		{name: "an event that is null", body: `{"event":null,"data":{}}`, status: 422, pointers: []string{"/event"}},
 		{name: "an empty event", body: `{"event":"","data":{}}`, status: 422, pointers: []string{"/event"}},
@@ -507,7 +508,7 @@ func TestEventTypes(t *testing.T) {
 		t.Fatalf("%d types, want %d", len(got.Data), len(want))
 	}
 	for i, d := range got.Data {
-		if d.Type != want[i].Type || d.Description.En == "" || d.Description.PtBR == "" || len(d.Schema) == 0 {
+		if d.Type != want[i].Type || d.Operational != want[i].Operational || d.Description.En == "" || d.Description.PtBR == "" || len(d.Schema) == 0 {
 			t.Errorf("%s is shown as %+v", want[i].Type, d)
 		}
 		var example struct {

@@ -73,8 +73,9 @@ func New(q querier, opener endpoint.Opener, log *slog.Logger) *Matcher {
 
 // hook is a webhook in the copy.
 type hook struct {
-	events   []string
-	endpoint *endpoint.Endpoint // nil: cannot be opened
+	events      []string
+	operational bool
+	endpoint    *endpoint.Endpoint // nil: cannot be opened
 }
 
 // tenant is the copy of one tenant's active webhooks.
@@ -168,7 +169,7 @@ func (m *Matcher) open(tenant uuid.UUID, w db.ChangedWebhooksRow) hook {
 	if err != nil {
 		m.log.Error("match: webhook cannot be opened, its deliveries wait", "webhook", w.ID, "error", err)
 	}
-	return hook{events: w.Events, endpoint: opened}
+	return hook{events: w.Events, operational: w.Operational, endpoint: opened}
 }
 
 // match is the copy's answer for one type. It is shared: not to be changed.
@@ -179,7 +180,7 @@ func (t *tenant) match(eventType event.Type) Match {
 	}
 	var found Match
 	for id, h := range t.hooks {
-		if !slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType) }) {
+		if !slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType, h.operational) }) {
 			continue
 		}
 		if h.endpoint == nil {

@@ -210,6 +210,24 @@ func TestMatcher_Match_Subscriptions(t *testing.T) {
 	}
 }
 
+func TestMatcher_Match_OperationalEvents(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tenant := newID()
+	exact := w.webhook(tenant, "webhook.failing")
+	all := w.webhook(tenant, "*")
+	operational := w.webhook(tenant, "*")
+	prefix := w.webhook(tenant, "webhook.*")
+	for _, id := range []uuid.UUID{operational, prefix} {
+		w.change(tenant, id, func(p *db.UpdateWebhookParams) { p.Operational = true })
+	}
+	w.expect(tenant, "webhook.failing", exact, operational, prefix)
+	w.expect(tenant, "webhook.disabled", operational, prefix)
+	w.expect(tenant, "deal.moved", all, operational)
+	w.change(tenant, operational, func(p *db.UpdateWebhookParams) { p.Operational = false })
+	w.expect(tenant, "webhook.failing", exact, prefix)
+}
+
 func TestMatcher_Match_Present(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -158,6 +158,10 @@ func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *p
 		}
 		it.event.Tenant = principal.Tenant
 	}
+	if event.Type(it.eventType).Operational() {
+		fault("event", "is raised by this service alone")
+		checked = false // what its data should be is nobody's business
+	}
 	tooLarge := false
 	if len(it.data) > 0 && it.eventType != "" {
 		body, err := event.Body(event.Type(it.eventType), when, it.data)

@@ -346,7 +346,7 @@ type EventInput struct {
 	// and 64 levels; integers beyond ±(2^53−1) must be strings.
 	Data map[string]interface{} `json:"data"`
 
-	// Event An event type
+	// Event An event type that is not operational
 	Event string `json:"event"`
 
 	// ID Of two events with the same id only the first is delivered
@@ -597,9 +597,12 @@ type Webhook struct {
 	CreatedAt   time.Time `json:"createdAt"`
 	Description string    `json:"description"`
 
-	// DisabledAt When it was disabled for failing
-	DisabledAt     *time.Time `json:"disabledAt"`
-	DisabledReason *string    `json:"disabledReason"`
+	// DisabledAt When it was disabled by this service
+	DisabledAt *time.Time `json:"disabledAt"`
+
+	// DisabledReason `failing`: deliveries were given up in a row for too long; `gone`: the endpoint
+	// answered 410
+	DisabledReason *string `json:"disabledReason"`
 
 	// Events Event types, prefixes such as `deal.*`, or `*`
 	Events Subscriptions   `json:"events"`
@@ -743,9 +746,12 @@ type WebhookWithSecret struct {
 	CreatedAt   time.Time `json:"createdAt"`
 	Description string    `json:"description"`
 
-	// DisabledAt When it was disabled for failing
-	DisabledAt     *time.Time `json:"disabledAt"`
-	DisabledReason *string    `json:"disabledReason"`
+	// DisabledAt When it was disabled by this service
+	DisabledAt *time.Time `json:"disabledAt"`
+
+	// DisabledReason `failing`: deliveries were given up in a row for too long; `gone`: the endpoint
+	// answered 410
+	DisabledReason *string `json:"disabledReason"`
 
 	// Events Event types, prefixes such as `deal.*`, or `*`
 	Events Subscriptions   `json:"events"`
