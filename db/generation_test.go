@@ -42,9 +42,13 @@ func TestWebhooks_Generation(t *testing.T) {
 	if got := generations(); got != [2]int64{n, n} {
 		t.Errorf("sealing again moves the generations to %v, want %d still", got, n)
 	}
+	run(t, worker, "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'gone', updated_at = now()")
+	if n++; generations() != [2]int64{n, n} {
+		t.Errorf("disabling leaves the generations at %v, want %d", generations(), n)
+	}
 	// What a worker may not change at all.
 	for _, c := range columns(t, super, "webhooks") {
-		if slices.Contains([]string{"secret", "previous_secret", "headers", "reseals"}, c.Name) {
+		if slices.Contains([]string{"secret", "previous_secret", "headers", "reseals", "active", "disabled_at", "disabled_reason", "updated_at"}, c.Name) {
 			continue
 		}
 		if _, err := worker.Exec(t.Context(), fmt.Sprintf("UPDATE webhooks SET %s = %s", c.Name, literal(t, "webhooks", c))); !denied(err) {

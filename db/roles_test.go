@@ -108,6 +108,7 @@ var definers = map[string]struct {
 }{
 	"bump_generation()":            {owner: roleDefiner},
 	"shut_lane()":                  {owner: roleDefiner},
+	"start_streak()":               {owner: roleDefiner},
 	"find_api_key(bytea)":          {owner: roleDefiner, callers: []string{db.RoleAPI}},
 	"ensure_partitions(date,date)": {owner: db.RoleOwner, callers: []string{db.RoleWorker}},
 	"drop_partition(date)":         {owner: db.RoleOwner, callers: []string{db.RoleWorker}},

@@ -27,11 +27,11 @@ var crossing = map[string][]string{
 	db.RoleAPI: nil,
 	db.RoleWorker: {
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
-		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_queue", "webhook_lanes", "audit_log",
+		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_queue", "webhook_lanes", "webhook_health", "audit_log",
 	},
-	roleDefiner: {"tenants", "api_keys", "webhook_lanes"},
+	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
 	// It hands functions over to the definer, so it is a member of it: no more.
-	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes"},
+	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
 }
 
 // The tenants of every probe.

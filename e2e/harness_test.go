@@ -195,7 +195,7 @@ func (s *system) RunWorker(change func(*worker.Config)) {
 		DatabaseURL: s.setup.Database.URL(testenv.Worker), NATSURL: s.setup.NATS.URL(testenv.Worker), VaultKeyset: s.keyset,
 		AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Attempts: 256, AttemptTimeout: 30 * time.Second, Lease: 45 * time.Second, AckWait: 30 * time.Second,
-		Grace: time.Second, Connections: 8,
+		Grace: time.Second, Connections: 8, DisableAfter: 24 * time.Hour, DisableExhausted: 20,
 		Metrics: prometheus.NewRegistry(), Ready: func() { close(ready) },
 	}
 	change(&cfg)

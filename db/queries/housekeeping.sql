@@ -16,5 +16,7 @@ WITH doomed AS (
   WHERE t.id = d.tenant_id
 ), laneless AS (
   DELETE FROM webhook_lanes l USING doomed d WHERE l.webhook_id = d.id
+), forgotten AS (
+  DELETE FROM webhook_health h USING doomed d WHERE h.webhook_id = d.id
 )
 DELETE FROM webhooks w USING doomed d WHERE w.id = d.id;

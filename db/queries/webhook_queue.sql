@@ -74,7 +74,7 @@ FROM due CROSS JOIN LATERAL (
 ) AS w
 WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND q.delivery_id = due.delivery_id
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
-  q.kind, q.attempt, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
+  q.kind, q.attempt, coalesce(q.recovered_after, 0)::smallint AS recovered_after, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
   w.retry_delays, w.generation;
 
 -- name: RemoveQueueRowsOf :execrows
@@ -164,3 +164,26 @@ WITH page AS (
 SELECT (SELECT count(*) FROM gone)::bigint AS taken,
   ((SELECT count(*) FROM page p WHERE p.wanted) - (SELECT count(*) FROM gone))::bigint AS passed_over,
   coalesce((SELECT p.delivery_id FROM page p ORDER BY p.delivery_id DESC LIMIT 1), @until)::uuid AS last;
+
+-- name: RecoverQueueRows :execrows
+-- The next of a webhook's exhausted rows, oldest first, go back to its lane, each
+-- once, spread evenly.
+WITH chosen AS (
+  SELECT r.delivery_id, row_number() OVER (ORDER BY r.due_at) AS turn
+  FROM (
+    SELECT e.delivery_id, e.due_at FROM webhook_queue e
+    WHERE e.webhook_id = @webhook_id AND e.state = 3 AND e.recovered_after IS NULL
+      AND e.due_at > @due_after AND e.due_at <= @due_until
+    ORDER BY e.due_at LIMIT @row_limit FOR UPDATE
+  ) AS r
+)
+UPDATE webhook_queue q
+SET state = 2, due_at = now() + c.turn * make_interval(secs => @spacing_seconds::float8), recovered_after = q.attempt - 1
+FROM chosen c
+WHERE q.delivery_id = ANY(ARRAY(SELECT k.delivery_id FROM chosen k)) AND q.delivery_id = c.delivery_id;
+
+-- name: CountDue :one
+-- How many of a webhook's rows are due, up to a cap.
+SELECT count(*) FROM (
+  SELECT FROM webhook_queue WHERE webhook_id = @webhook_id AND state < 3 AND due_at <= now() LIMIT @cap
+) AS due;

@@ -9,7 +9,18 @@ ON CONFLICT (webhook_id, hour, event_type, status) DO UPDATE SET total = s.total
   successful = s.successful + excluded.successful, duration_ms_sum = s.duration_ms_sum + excluded.duration_ms_sum;
 
 -- name: AddDurations :exec
-INSERT INTO webhook_durations_hourly AS d (webhook_id, hour, bucket, tenant_id, total)
-SELECT unnest(@webhook_ids::uuid[]), unnest(@hours::timestamptz[]), unnest(@buckets::smallint[]),
-  unnest(@tenants::uuid[]), unnest(@totals::bigint[])
-ON CONFLICT (webhook_id, hour, bucket) DO UPDATE SET total = d.total + excluded.total;
+-- The last statement of a commit without exhausted deliveries also ends the
+-- streaks of failing webhooks that succeeded. A statement of its own would cost
+-- healthy ones more than this look into an almost empty index. The count makes
+-- the statistics be written first: they are locked before health.
+WITH added AS (
+  INSERT INTO webhook_durations_hourly AS d (webhook_id, hour, bucket, tenant_id, total)
+  SELECT unnest(@webhook_ids::uuid[]), unnest(@hours::timestamptz[]), unnest(@buckets::smallint[]),
+    unnest(@tenants::uuid[]), unnest(@totals::bigint[])
+  ON CONFLICT (webhook_id, hour, bucket) DO UPDATE SET total = d.total + excluded.total
+  RETURNING 1
+)
+UPDATE webhook_health h
+SET exhausted = 0, failing_since = NULL, level = 0, told = 0, down = false, succeeded_at = now(), recover_at = now()
+FROM (SELECT count(*) AS written FROM added) AS a
+WHERE a.written > 0 AND h.webhook_id = ANY(@succeeded::uuid[]) AND h.down;

@@ -15,11 +15,12 @@ SELECT * FROM webhooks WHERE id = @id AND deleted_at IS NULL FOR UPDATE;
 -- name: ListWebhooks :many
 -- Newest first: ids are UUIDv7. The row policy supplies the tenant; naming it
 -- lets the index serve the order. subscriptions, where there are any, are those
--- of which a webhook must have one.
+-- of which a webhook must have one, or one of the wide ones if it is operational.
 SELECT * FROM webhooks
 WHERE tenant_id = @tenant_id AND deleted_at IS NULL
   AND (sqlc.narg('active')::boolean IS NULL OR active = sqlc.narg('active'))
-  AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions'))
+  AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions')
+    OR operational AND events && @operational_subscriptions::text[])
   AND id < CASE WHEN sqlc.narg('before')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before')::uuid END
 ORDER BY id DESC
 LIMIT @row_limit OFFSET @row_offset;
@@ -29,7 +30,8 @@ SELECT count(*) FROM (
   SELECT FROM webhooks
   WHERE tenant_id = @tenant_id AND deleted_at IS NULL
     AND (sqlc.narg('active')::boolean IS NULL OR active = sqlc.narg('active'))
-    AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions'))
+    AND (sqlc.narg('subscriptions')::text[] IS NULL OR events && sqlc.narg('subscriptions')
+      OR operational AND events && @operational_subscriptions::text[])
   LIMIT @cap
 ) AS counted;
 
@@ -54,6 +56,11 @@ UPDATE webhooks SET
   previous_secret = CASE WHEN @grace_seconds::integer > 0 THEN secret END,
   previous_secret_until = CASE WHEN @grace_seconds::integer > 0 THEN now() + make_interval(secs => @grace_seconds::integer) END,
   secret = @secret, secret_hint = @secret_hint, updated_at = now()
+WHERE id = @id AND deleted_at IS NULL
+RETURNING *;
+
+-- name: EnableWebhook :one
+UPDATE webhooks SET active = true, disabled_at = NULL, disabled_reason = NULL, updated_at = now()
 WHERE id = @id AND deleted_at IS NULL
 RETURNING *;
 
@@ -103,3 +110,14 @@ WHERE id = @id AND secret = @old_secret AND previous_secret IS NOT DISTINCT FROM
 SELECT substring(sealed FROM 1 FOR 5)::bytea AS prefix, count(DISTINCT id) AS webhooks
 FROM (SELECT id, unnest(ARRAY[secret, previous_secret, headers]) AS sealed FROM webhooks) AS s
 WHERE sealed IS NOT NULL GROUP BY 1 ORDER BY 1;
+
+-- name: DisableWebhook :one
+-- One that is disabled already, by whomever, is none to disable; nor is one of
+-- another generation, where one is given: it is not the one that was attempted.
+UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = @reason, updated_at = now()
+WHERE id = @id AND active AND deleted_at IS NULL
+  AND (sqlc.narg('generation')::bigint IS NULL OR generation = sqlc.narg('generation'))
+RETURNING tenant_id, name, url, now()::timestamptz AS disabled_at;
+
+-- name: WebhookToWarn :one
+SELECT tenant_id, name, url, now()::timestamptz AS at FROM webhooks WHERE id = @id AND active AND deleted_at IS NULL;

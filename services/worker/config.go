@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,9 @@ type Config struct {
 	AckWait        time.Duration `env:"WORKER_ACK_WAIT" envDefault:"30s" help:"how long a fresh event belongs to this worker without a sign of life"`
 	Grace          time.Duration `env:"WORKER_GRACE" envDefault:"8s" help:"how long attempts may go on after a signal to stop"`
 	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
+
+	DisableAfter     time.Duration `env:"WORKER_DISABLE_AFTER" envDefault:"24h" help:"how long a webhook's deliveries fail, without a success, before it is disabled; the same for all workers"`
+	DisableExhausted int           `env:"WORKER_DISABLE_EXHAUSTED" envDefault:"20" help:"how many deliveries in a row must have been given up as well"`
 
 	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" help:"how long the audit log is kept: 400 days"`
 
@@ -61,6 +65,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Connections < 4 {
 		errs = append(errs, errors.New("WORKER_DB_CONNECTIONS must be at least 4"))
+	}
+	if c.DisableAfter < time.Minute {
+		errs = append(errs, errors.New("WORKER_DISABLE_AFTER must be at least 1m"))
+	}
+	if c.DisableExhausted < 1 || c.DisableExhausted > math.MaxInt32 {
+		errs = append(errs, errors.New("WORKER_DISABLE_EXHAUSTED must be positive, and fit 32 bits"))
 	}
 	return errors.Join(errs...)
 }

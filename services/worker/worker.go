@@ -3,6 +3,8 @@
 //	intake ─► match ─► dispatch ─► attempt ─► ledger ─► ack
 //	                      ▲
 //	          lanes ──────┘   (due rows of the queue in Postgres)
+//	            ▲
+//	          health         (recovers, warns, disables: what the ledger found)
 //
 // The stream owns an event until the ledger has its entry; from then on each
 // delivery that is not done is a row of the queue. Both survive this process.
@@ -27,6 +29,7 @@ import (
 	"github.com/primezap/primezap/services/worker/attempt"
 	"github.com/primezap/primezap/services/worker/dispatch"
 	"github.com/primezap/primezap/services/worker/endpoint"
+	"github.com/primezap/primezap/services/worker/health"
 	"github.com/primezap/primezap/services/worker/intake"
 	"github.com/primezap/primezap/services/worker/jobs"
 	"github.com/primezap/primezap/services/worker/lanes"
@@ -92,6 +95,7 @@ type worker struct {
 	intake   *intake.Intake
 	lanes    *lanes.Claimer
 	outbox   *outbox.Relay
+	health   *health.Keeper
 	jobs     *jobs.Runner
 	opener   endpoint.Opener
 
@@ -131,6 +135,9 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 		Store: database, Pool: w.pool, Bodies: &bodies{js: js}, Opener: w.opener, Results: w.ledger, Lease: cfg.Lease, Log: log,
 	}, func(n int) { w.repaired.Add(float64(n)) })
 	w.outbox = outbox.New(database, publisher, log)
+	w.health = health.New(database, cfg.DisableAfter, log)
+	w.ledger.Disable = ledger.Disable{After: cfg.DisableAfter, Exhausted: cfg.DisableExhausted}
+	w.ledger.Gone = w.health.Wake
 	if w.jobs, err = jobs.New(jobs.Config{Store: database, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Log: log}); err != nil {
 		return nil, err
 	}
@@ -159,6 +166,7 @@ func (w *worker) run(ctx context.Context) error {
 	beginning.Go(func() { w.intake.Run(ctx) })
 	beginning.Go(func() { w.lanes.Run(ctx) })
 	beginning.Go(func() { w.outbox.Run(ctx) })
+	beginning.Go(func() { w.health.Run(ctx) })
 	beginning.Go(func() { jobsErr = w.jobs.Run(ctx) })
 	w.log.Info("worker ready")
 	if w.cfg.Ready != nil {

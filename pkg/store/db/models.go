@@ -76,20 +76,21 @@ type WebhookLog struct {
 }
 
 type WebhookQueue struct {
-	DeliveryID uuid.UUID
-	WebhookID  uuid.UUID
-	TenantID   uuid.UUID
-	EventID    string
-	EventType  string
-	EventDay   time.Time
-	Epoch      int64
-	StreamSeq  int64
-	Kind       int16
-	State      int16
-	Attempt    int16
-	DueAt      time.Time
-	LeaseID    *uuid.UUID
-	LastStatus *int16
-	LastError  *string
-	CreatedAt  time.Time
+	DeliveryID     uuid.UUID
+	WebhookID      uuid.UUID
+	TenantID       uuid.UUID
+	EventID        string
+	EventType      string
+	EventDay       time.Time
+	Epoch          int64
+	StreamSeq      int64
+	Kind           int16
+	State          int16
+	Attempt        int16
+	DueAt          time.Time
+	LeaseID        *uuid.UUID
+	LastStatus     *int16
+	LastError      *string
+	CreatedAt      time.Time
+	RecoveredAfter *int16
 }

@@ -69,6 +69,20 @@ func (q *Queries) CancelQueueRow(ctx context.Context, deliveryID uuid.UUID) erro
 	return err
 }
 
+const countDue = `-- name: CountDue :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_queue WHERE webhook_id = $1 AND state < 3 AND due_at <= now() LIMIT $2
+) AS due
+`
+
+// How many of a webhook's rows are due, up to a cap.
+func (q *Queries) CountDue(ctx context.Context, webhookID uuid.UUID, cap int32) (int64, error) {
+	row := q.db.QueryRow(ctx, countDue, webhookID, cap)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const countQueue = `-- name: CountQueue :one
 SELECT count(*) FROM (
   SELECT FROM webhook_queue WHERE webhook_id = $1
@@ -192,7 +206,7 @@ FROM due CROSS JOIN LATERAL (
 ) AS w
 WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND q.delivery_id = due.delivery_id
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
-  q.kind, q.attempt, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
+  q.kind, q.attempt, coalesce(q.recovered_after, 0)::smallint AS recovered_after, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
   w.retry_delays, w.generation
 `
 
@@ -214,6 +228,7 @@ type LeaseQueueRowsRow struct {
 	StreamSeq           int64
 	Kind                int16
 	Attempt             int16
+	RecoveredAfter      int16
 	WasDueAt            time.Time
 	Url                 string
 	Secret              []byte
@@ -251,6 +266,7 @@ func (q *Queries) LeaseQueueRows(ctx context.Context, arg LeaseQueueRowsParams) 
 			&i.StreamSeq,
 			&i.Kind,
 			&i.Attempt,
+			&i.RecoveredAfter,
 			&i.WasDueAt,
 			&i.Url,
 			&i.Secret,
@@ -271,7 +287,7 @@ func (q *Queries) LeaseQueueRows(ctx context.Context, arg LeaseQueueRowsParams) 
 }
 
 const listQueue = `-- name: ListQueue :many
-SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id, last_status, last_error, created_at FROM webhook_queue
+SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id, last_status, last_error, created_at, recovered_after FROM webhook_queue
 WHERE webhook_id = $1
   AND ($2::smallint IS NULL OR state = $2)
   AND delivery_id < CASE WHEN $3::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $3::uuid END
@@ -322,6 +338,7 @@ func (q *Queries) ListQueue(ctx context.Context, arg ListQueueParams) ([]Webhook
 			&i.LastStatus,
 			&i.LastError,
 			&i.CreatedAt,
+			&i.RecoveredAfter,
 		); err != nil {
 			return nil, err
 		}
@@ -355,6 +372,46 @@ DELETE FROM webhook_queue q WHERE q.delivery_id IN (
 
 func (q *Queries) PurgeExhausted(ctx context.Context, rowLimit int32) (int64, error) {
 	result, err := q.db.Exec(ctx, purgeExhausted, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const recoverQueueRows = `-- name: RecoverQueueRows :execrows
+WITH chosen AS (
+  SELECT r.delivery_id, row_number() OVER (ORDER BY r.due_at) AS turn
+  FROM (
+    SELECT e.delivery_id, e.due_at FROM webhook_queue e
+    WHERE e.webhook_id = $2 AND e.state = 3 AND e.recovered_after IS NULL
+      AND e.due_at > $3 AND e.due_at <= $4
+    ORDER BY e.due_at LIMIT $5 FOR UPDATE
+  ) AS r
+)
+UPDATE webhook_queue q
+SET state = 2, due_at = now() + c.turn * make_interval(secs => $1::float8), recovered_after = q.attempt - 1
+FROM chosen c
+WHERE q.delivery_id = ANY(ARRAY(SELECT k.delivery_id FROM chosen k)) AND q.delivery_id = c.delivery_id
+`
+
+type RecoverQueueRowsParams struct {
+	SpacingSeconds float64
+	WebhookID      uuid.UUID
+	DueAfter       time.Time
+	DueUntil       time.Time
+	RowLimit       int32
+}
+
+// The next of a webhook's exhausted rows, oldest first, go back to its lane, each
+// once, spread evenly.
+func (q *Queries) RecoverQueueRows(ctx context.Context, arg RecoverQueueRowsParams) (int64, error) {
+	result, err := q.db.Exec(ctx, recoverQueueRows,
+		arg.SpacingSeconds,
+		arg.WebhookID,
+		arg.DueAfter,
+		arg.DueUntil,
+		arg.RowLimit,
+	)
 	if err != nil {
 		return 0, err
 	}

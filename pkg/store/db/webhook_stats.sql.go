@@ -13,13 +13,21 @@ import (
 )
 
 const addDurations = `-- name: AddDurations :exec
-INSERT INTO webhook_durations_hourly AS d (webhook_id, hour, bucket, tenant_id, total)
-SELECT unnest($1::uuid[]), unnest($2::timestamptz[]), unnest($3::smallint[]),
-  unnest($4::uuid[]), unnest($5::bigint[])
-ON CONFLICT (webhook_id, hour, bucket) DO UPDATE SET total = d.total + excluded.total
+WITH added AS (
+  INSERT INTO webhook_durations_hourly AS d (webhook_id, hour, bucket, tenant_id, total)
+  SELECT unnest($2::uuid[]), unnest($3::timestamptz[]), unnest($4::smallint[]),
+    unnest($5::uuid[]), unnest($6::bigint[])
+  ON CONFLICT (webhook_id, hour, bucket) DO UPDATE SET total = d.total + excluded.total
+  RETURNING 1
+)
+UPDATE webhook_health h
+SET exhausted = 0, failing_since = NULL, level = 0, told = 0, down = false, succeeded_at = now(), recover_at = now()
+FROM (SELECT count(*) AS written FROM added) AS a
+WHERE a.written > 0 AND h.webhook_id = ANY($1::uuid[]) AND h.down
 `
 
 type AddDurationsParams struct {
+	Succeeded  []uuid.UUID
 	WebhookIds []uuid.UUID
 	Hours      []time.Time
 	Buckets    []int16
@@ -27,8 +35,13 @@ type AddDurationsParams struct {
 	Totals     []int64
 }
 
+// The last statement of a commit without exhausted deliveries also ends the
+// streaks of failing webhooks that succeeded. A statement of its own would cost
+// healthy ones more than this look into an almost empty index. The count makes
+// the statistics be written first: they are locked before health.
 func (q *Queries) AddDurations(ctx context.Context, arg AddDurationsParams) error {
 	_, err := q.db.Exec(ctx, addDurations,
+		arg.Succeeded,
 		arg.WebhookIds,
 		arg.Hours,
 		arg.Buckets,

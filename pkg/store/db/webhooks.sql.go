@@ -114,16 +114,18 @@ SELECT count(*) FROM (
   SELECT FROM webhooks
   WHERE tenant_id = $1 AND deleted_at IS NULL
     AND ($2::boolean IS NULL OR active = $2)
-    AND ($3::text[] IS NULL OR events && $3)
-  LIMIT $4
+    AND ($3::text[] IS NULL OR events && $3
+      OR operational AND events && $4::text[])
+  LIMIT $5
 ) AS counted
 `
 
 type CountWebhooksParams struct {
-	TenantID      uuid.UUID
-	Active        *bool
-	Subscriptions []string
-	Cap           int32
+	TenantID                 uuid.UUID
+	Active                   *bool
+	Subscriptions            []string
+	OperationalSubscriptions []string
+	Cap                      int32
 }
 
 func (q *Queries) CountWebhooks(ctx context.Context, arg CountWebhooksParams) (int64, error) {
@@ -131,6 +133,7 @@ func (q *Queries) CountWebhooks(ctx context.Context, arg CountWebhooksParams) (i
 		arg.TenantID,
 		arg.Active,
 		arg.Subscriptions,
+		arg.OperationalSubscriptions,
 		arg.Cap,
 	)
 	var count int64
@@ -150,6 +153,73 @@ func (q *Queries) DeleteWebhook(ctx context.Context, id uuid.UUID) (int64, error
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const disableWebhook = `-- name: DisableWebhook :one
+UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = $1, updated_at = now()
+WHERE id = $2 AND active AND deleted_at IS NULL
+  AND ($3::bigint IS NULL OR generation = $3)
+RETURNING tenant_id, name, url, now()::timestamptz AS disabled_at
+`
+
+type DisableWebhookRow struct {
+	TenantID   uuid.UUID
+	Name       string
+	Url        string
+	DisabledAt time.Time
+}
+
+// One that is disabled already, by whomever, is none to disable; nor is one of
+// another generation, where one is given: it is not the one that was attempted.
+func (q *Queries) DisableWebhook(ctx context.Context, reason *string, iD uuid.UUID, generation *int64) (DisableWebhookRow, error) {
+	row := q.db.QueryRow(ctx, disableWebhook, reason, iD, generation)
+	var i DisableWebhookRow
+	err := row.Scan(
+		&i.TenantID,
+		&i.Name,
+		&i.Url,
+		&i.DisabledAt,
+	)
+	return i, err
+}
+
+const enableWebhook = `-- name: EnableWebhook :one
+UPDATE webhooks SET active = true, disabled_at = NULL, disabled_reason = NULL, updated_at = now()
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals
+`
+
+func (q *Queries) EnableWebhook(ctx context.Context, id uuid.UUID) (Webhook, error) {
+	row := q.db.QueryRow(ctx, enableWebhook, id)
+	var i Webhook
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Name,
+		&i.Url,
+		&i.Description,
+		&i.Events,
+		&i.Active,
+		&i.Operational,
+		&i.Secret,
+		&i.SecretHint,
+		&i.PreviousSecret,
+		&i.PreviousSecretUntil,
+		&i.Headers,
+		&i.HeaderNames,
+		&i.Filter,
+		&i.RatePerSecond,
+		&i.RetryDelays,
+		&i.AutoRecover,
+		&i.DisabledAt,
+		&i.DisabledReason,
+		&i.Generation,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.Reseals,
+	)
+	return i, err
 }
 
 const getWebhook = `-- name: GetWebhook :one
@@ -270,29 +340,32 @@ const listWebhooks = `-- name: ListWebhooks :many
 SELECT id, tenant_id, name, url, description, events, active, operational, secret, secret_hint, previous_secret, previous_secret_until, headers, header_names, filter, rate_per_second, retry_delays, auto_recover, disabled_at, disabled_reason, generation, created_at, updated_at, deleted_at, reseals FROM webhooks
 WHERE tenant_id = $1 AND deleted_at IS NULL
   AND ($2::boolean IS NULL OR active = $2)
-  AND ($3::text[] IS NULL OR events && $3)
-  AND id < CASE WHEN $4::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $4::uuid END
+  AND ($3::text[] IS NULL OR events && $3
+    OR operational AND events && $4::text[])
+  AND id < CASE WHEN $5::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $5::uuid END
 ORDER BY id DESC
-LIMIT $6 OFFSET $5
+LIMIT $7 OFFSET $6
 `
 
 type ListWebhooksParams struct {
-	TenantID      uuid.UUID
-	Active        *bool
-	Subscriptions []string
-	Before        *uuid.UUID
-	RowOffset     int32
-	RowLimit      int32
+	TenantID                 uuid.UUID
+	Active                   *bool
+	Subscriptions            []string
+	OperationalSubscriptions []string
+	Before                   *uuid.UUID
+	RowOffset                int32
+	RowLimit                 int32
 }
 
 // Newest first: ids are UUIDv7. The row policy supplies the tenant; naming it
 // lets the index serve the order. subscriptions, where there are any, are those
-// of which a webhook must have one.
+// of which a webhook must have one, or one of the wide ones if it is operational.
 func (q *Queries) ListWebhooks(ctx context.Context, arg ListWebhooksParams) ([]Webhook, error) {
 	rows, err := q.db.Query(ctx, listWebhooks,
 		arg.TenantID,
 		arg.Active,
 		arg.Subscriptions,
+		arg.OperationalSubscriptions,
 		arg.Before,
 		arg.RowOffset,
 		arg.RowLimit,
@@ -656,4 +729,27 @@ func (q *Queries) WebhookSeals(ctx context.Context, prefixes [][]byte, after uui
 		return nil, err
 	}
 	return items, nil
+}
+
+const webhookToWarn = `-- name: WebhookToWarn :one
+SELECT tenant_id, name, url, now()::timestamptz AS at FROM webhooks WHERE id = $1 AND active AND deleted_at IS NULL
+`
+
+type WebhookToWarnRow struct {
+	TenantID uuid.UUID
+	Name     string
+	Url      string
+	At       time.Time
+}
+
+func (q *Queries) WebhookToWarn(ctx context.Context, id uuid.UUID) (WebhookToWarnRow, error) {
+	row := q.db.QueryRow(ctx, webhookToWarn, id)
+	var i WebhookToWarnRow
+	err := row.Scan(
+		&i.TenantID,
+		&i.Name,
+		&i.Url,
+		&i.At,
+	)
+	return i, err
 }

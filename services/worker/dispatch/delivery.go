@@ -24,6 +24,7 @@ type Delivery struct {
 	Endpoint *endpoint.Endpoint
 	Event    *bus.Event
 	Attempt  int
+	Before   int  // attempts before its schedule began anew; 0 if it has not
 	FromLane bool // from the queue in Postgres, not fresh from the stream
 
 	// Load fetches the event where Event lacks its body. ErrUnreadable: the body

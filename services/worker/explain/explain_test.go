@@ -71,6 +71,9 @@ INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, bod
 	SELECT 0, n, '0198f000-0000-7000-8000-000000000001', current_date, 'e' || n, '{}' FROM generate_series(0, 49999) AS n;
 INSERT INTO webhook_stats_hourly SELECT id, date_trunc('hour', now()), 'deal.moved', 200, tenant_id, 1, 1, 5 FROM webhooks;
 INSERT INTO webhook_durations_hourly SELECT id, date_trunc('hour', now()), 21, tenant_id, 1 FROM webhooks;
+INSERT INTO webhook_health (webhook_id, tenant_id, exhausted, failing_since, down, level, told, succeeded_at, recover_at) -- of few there is something to do
+	SELECT id, tenant_id, 5, now() - interval '1 hour', true, CASE WHEN n % 100 = 0 THEN 50 ELSE 0 END, 0, now() - interval '1 day',
+		CASE WHEN n % 100 < 10 THEN now() - n * interval '1 s' END FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM webhooks) AS w;
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
 	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
@@ -149,9 +152,32 @@ func workerQueries() []query {
 		}},
 		{name: "AddDurations", rows: 2 * batch, call: func(q *db.Queries) {
 			_ = q.AddDurations(ctx, db.AddDurationsParams{
-				WebhookIds: ids[:50], Hours: hours[:50], Buckets: attempts[:50], Tenants: tenants[:50], Totals: ones[:50],
+				WebhookIds: ids[:50], Hours: hours[:50], Buckets: attempts[:50], Tenants: tenants[:50], Totals: ones[:50], Succeeded: ids[:50],
 			})
 		}},
+		{name: "RecordHealth", rows: 4 * 50, call: func(q *db.Queries) {
+			_ = q.RecordHealth(ctx, db.RecordHealthParams{
+				WebhookIds: ids[:50], Tenants: tenants[:50], Tails: limits[:50], Exhausted: make([]bool, 50), Succeeded: make([]bool, 50),
+				GoneGenerations: delays[:50],
+			})
+		}},
+		{name: "RaiseLevels", rows: 2 * 50, call: func(q *db.Queries) { _ = q.RaiseLevels(ctx, 3600, 5, ids[:50]) }},
+		{name: "UntoldHealth", rows: 60, call: func(q *db.Queries) { _, _ = q.UntoldHealth(ctx, hook(20), 20) }},
+		{name: "TellHealth", rows: 4, call: func(q *db.Queries) { _, _ = q.TellHealth(ctx, hook(7), 50) }},
+		{name: "ForgetGone", rows: 4, call: func(q *db.Queries) { _ = q.ForgetGone(ctx, hook(7), &ones[0]) }},
+		{name: "HealthStreak", rows: 2, call: func(q *db.Queries) { _, _ = q.HealthStreak(ctx, hook(7)) }},
+		{name: "DueRecoveries", rows: 60, call: func(q *db.Queries) { _, _ = q.DueRecoveries(ctx, 20) }},
+		{name: "PostponeRecovery", rows: 4, call: func(q *db.Queries) { _, _ = q.PostponeRecovery(ctx, 5, hook(7), &later) }},
+		{name: "ForgetRecovered", rows: 4, call: func(q *db.Queries) { _, _ = q.ForgetRecovered(ctx, hook(7), &later) }},
+		{name: "EndRecovery", rows: 4, call: func(q *db.Queries) { _, _ = q.EndRecovery(ctx, hook(7), &later) }},
+		{name: "RecoverQueueRows", rows: 5 * each / 2, call: func(q *db.Queries) {
+			_, _ = q.RecoverQueueRows(ctx, db.RecoverQueueRowsParams{
+				WebhookID: hook(950), DueAfter: later, DueUntil: time.Now().Add(time.Hour), RowLimit: each / 2, SpacingSeconds: 0.005,
+			})
+		}},
+		{name: "CountDue", rows: 3 * each, call: func(q *db.Queries) { _, _ = q.CountDue(ctx, hook(7), 10_000) }},
+		{name: "DisableWebhook", rows: 4, call: func(q *db.Queries) { _, _ = q.DisableWebhook(ctx, &texts[0], hook(7), nil) }},
+		{name: "WebhookToWarn", rows: 2, call: func(q *db.Queries) { _, _ = q.WebhookToWarn(ctx, hook(7)) }},
 		{name: "ChangedWebhooks", rows: 50, call: func(q *db.Queries) { _, _ = q.ChangedWebhooks(ctx, 990, tenant) }},
 		{name: "WebhookForTest", rows: 2, call: func(q *db.Queries) { _, _ = q.WebhookForTest(ctx, hook(1), tenant) }},
 		{name: "EventBody", rows: 2, call: func(q *db.Queries) { _, _ = q.EventBody(ctx, tenant, today, "e100") }},
@@ -276,6 +302,7 @@ func apiQueries() []query {
 		{name: "CountAuditOf", rows: 3 * each, call: func(q *db.Queries) {
 			_, _ = q.CountAuditOf(ctx, db.CountAuditOfParams{TenantID: tenant, SubjectID: hook(7).String(), FromTime: from, ToTime: to, Cap: 10_000})
 		}},
+		{name: "EnableWebhook", rows: 4, call: func(q *db.Queries) { _, _ = q.EnableWebhook(ctx, hook(7)) }},
 		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
 		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},
 	}

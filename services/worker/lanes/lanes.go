@@ -236,7 +236,7 @@ type claimed struct {
 func (c *Claimer) offer(lease uuid.UUID, row *db.LeaseQueueRowsRow) {
 	d := &claimed{lease: lease, kind: ledger.Kind(row.Kind)}
 	d.Delivery = dispatch.Delivery{
-		ID: row.DeliveryID, Attempt: int(row.Attempt), FromLane: true,
+		ID: row.DeliveryID, Attempt: int(row.Attempt), Before: int(row.RecoveredAfter), FromLane: true,
 		Event: &bus.Event{Tenant: row.TenantID, Type: row.EventType, ID: row.EventID, Day: row.EventDay},
 		Load:  func(ctx context.Context) (*bus.Event, error) { return c.load(ctx, row) },
 		Done:  func(o attempt.Outcome) { c.ended(d, o) },

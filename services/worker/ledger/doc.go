@@ -14,6 +14,12 @@
 // as not counted, and nothing else of it happens. Statistics count the counted
 // log rows of the same transaction, so they equal the logs at every instant.
 //
+// A webhook's health is written on transitions alone: each exhausted delivery,
+// and the first success after one. It says how many deliveries were exhausted in
+// a row, whatever ledgers they came through, what level of the way to an
+// automatic disable that is, and that what was exhausted is to be recovered.
+// Package health acts on it.
+//
 // A commit whose outcome is unknown is looked up before it is repeated: an entry
 // that is there is done, a log row that is there proves its result. An item that
 // Postgres refuses for its data never blocks the others: it is bisected out,

@@ -229,6 +229,21 @@ func (w *world) delivered(name string, webhooks ...uuid.UUID) *Entry {
 	return entry
 }
 
+// exhausted is the entry of an event whose one delivery was answered by status
+// for the last time.
+func (w *world) exhausted(name string, webhook uuid.UUID, status int) *Entry {
+	entry := &Entry{Event: event(), Epoch: epoch, Done: w.verdicts.of(name)}
+	log := attempted(&entry.Event, webhook, newID(), lastAttempt, status)
+	entry.Logs = append(entry.Logs, log)
+	entry.Rows = append(entry.Rows, Row{
+		Delivery: log.Delivery, Webhook: webhook, State: Exhausted, Attempt: lastAttempt + 1, Delay: KeepExhausted, LastStatus: status,
+	})
+	return entry
+}
+
+// lastAttempt is the number of the attempt that exhausts a delivery.
+const lastAttempt = 4
+
 // leased puts rows into the queue, each with a lease of its own, and returns
 // their results: done with.
 func (w *world) leased(webhook uuid.UUID, n int) []*Result {

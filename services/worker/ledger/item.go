@@ -47,6 +47,8 @@ type Log struct {
 	Kind     Kind
 	Counted  bool // in the statistics, and as the delivery's attempt
 	Outcome  attempt.Outcome
+	// Generation is the webhook's that was attempted.
+	Generation int64
 }
 
 // Row is a delivery that is not done, to be put into the queue.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,6 +28,11 @@ const (
 // Ledger commits. Items are handed over from any goroutine; one goroutine, Run's,
 // writes them.
 type Ledger struct {
+	// Disable is the streak that disables a webhook; to be set before Run.
+	Disable Disable
+	// Gone, where set, is told of commits with a 410; it must not block.
+	Gone func()
+
 	store *store.Store
 	log   *slog.Logger
 	in    chan *item    // sent by Submit…, received by Run, never closed
@@ -36,7 +42,7 @@ type Ledger struct {
 // New returns a ledger over the worker's role. Its queue holds as many items as
 // two commits; who submits waits for room.
 func New(s *store.Store, log *slog.Logger) *Ledger {
-	return &Ledger{store: s, log: log, in: make(chan *item, 2*maxItems), quit: make(chan struct{})}
+	return &Ledger{Disable: DefaultDisable, store: s, log: log, in: make(chan *item, 2*maxItems), quit: make(chan struct{})}
 }
 
 // SubmitEntry hands an entry over.
@@ -116,6 +122,7 @@ func (l *Ledger) settle(ctx context.Context, items []*item) {
 			for _, it := range items {
 				it.finish(it.written)
 			}
+			l.tell(items)
 			return
 		case ctx.Err() != nil:
 			for _, it := range items {
@@ -154,6 +161,17 @@ func (l *Ledger) settle(ctx context.Context, items []*item) {
 			pause = min(2*pause, maxPause)
 		}
 		items = left
+	}
+}
+
+// tell says that a webhook was found gone, where one was. It may be missed: what
+// Gone would do, others do a moment later.
+func (l *Ledger) tell(items []*item) {
+	if l.Gone == nil {
+		return
+	}
+	if slices.ContainsFunc(items, (*item).gone) {
+		l.Gone()
 	}
 }
 
@@ -235,7 +253,8 @@ func faultOf(err error) fault {
 	case pg.Code == "23514" && pg.ConstraintName == "":
 		// A check violation of no constraint: no partition takes the row.
 		return noPartition
-	case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "23"):
+	case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "23"), strings.HasPrefix(pg.Code, "54"):
+		// 54: larger than Postgres can take, which no waiting makes it.
 		return badData
 	}
 	return away

@@ -67,6 +67,41 @@ func TestLedger_commit_LocksInOneOrder(t *testing.T) {
 			// Of other statuses, or the keys of statistics would bring them into line.
 			items: func(_ *world, ids []uuid.UUID) (first, second []*item) { return logsOf(ids, 200), logsOf(ids, 500) },
 		},
+		{
+			name: "health",
+			hold: "SELECT FROM webhook_health WHERE webhook_id = $1 FOR UPDATE",
+			// One ends the streaks, in the last statement of all; one goes on with them.
+			// Statuses and durations differ, or the keys of statistics would bring them
+			// into line.
+			items: func(w *world, ids []uuid.UUID) (first, second []*item) {
+				for _, id := range ids {
+					first = append(first, items(w.exhausted("", id, 500))...)
+					success := w.delivered("", id)
+					success.Logs[0].Outcome.Duration = time.Second
+					second = append(second, items(success)...)
+				}
+				slices.Reverse(second)
+				return first, second
+			},
+		},
+		{
+			name: "health, mixed",
+			hold: "SELECT FROM webhook_health WHERE webhook_id = $1 FOR UPDATE",
+			items: func(w *world, ids []uuid.UUID) (first, second []*item) {
+				for i, id := range ids {
+					one, other := w.exhausted("", id, 500), w.delivered("", id)
+					other.Logs[0].Outcome.Duration = time.Second
+					if i%2 == 0 {
+						one, other = w.delivered("", id), w.exhausted("", id, 501)
+						one.Logs[0].Outcome.Duration = 10 * time.Second
+						other.Logs[0].Outcome.Duration = time.Minute
+					}
+					first, second = append(first, items(one)...), append(second, items(other)...)
+				}
+				slices.Reverse(second)
+				return first, second
+			},
+		},
 	} {
 		t.Run("of "+tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -82,9 +117,11 @@ func TestLedger_commit_LocksInOneOrder(t *testing.T) {
 					ids = append(ids, newID())
 				}
 				if tc.name != "events" { // so that there is something to lock
-					first, _ := tc.items(w, ids)
-					if err := w.ledger().try(t.Context(), first); err != nil {
-						t.Fatal(err)
+					first, second := tc.items(w, ids)
+					for _, all := range [][]*item{second, first} {
+						if err := w.ledger().try(t.Context(), all); err != nil {
+							t.Fatal(err)
+						}
 					}
 				}
 				tx, err := holder.Begin(t.Context())

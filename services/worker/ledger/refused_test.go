@@ -59,6 +59,21 @@ func TestLedger_settle_DataRefused(t *testing.T) {
 		w.consistent()
 	})
 
+	t.Run("is refused for its size as well", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		large := w.delivered("large", newID())
+		for range 500 { // more than an index takes, and nothing that could be compressed
+			large.Event.ID += newID().String()
+		}
+		large.Logs[0].EventID = large.Event.ID
+		w.ledger().settle(t.Context(), items(w.delivered("before", newID()), large, w.delivered("after", newID())))
+		w.verdict("large", Poisoned)
+		w.verdict("before", Committed)
+		w.verdict("after", Committed)
+		w.consistent()
+	})
+
 	t.Run("exhausts the row of a result that is refused without the answer too", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

@@ -31,14 +31,16 @@ const (
 	placeBegin  = "ledger.begin"
 	placeMiddle = "ledger.transaction"
 	placeLanes  = "ledger.lanes"
+	placeHealth = "ledger.health"
 	placeCommit = "ledger.commit"
 	placeAcks   = "ledger.committed"
 )
 
 // commit writes items in one transaction. Locks are taken in one order
-// everywhere: events, queue rows, lanes, statistics; keys sorted.
+// everywhere: webhooks, tenants, events, queue rows, lanes, statistics, health;
+// keys sorted.
 func (l *Ledger) commit(ctx context.Context, items []*item) error {
-	steps := plan(items)
+	steps := l.plan(items)
 	if failpoint.Enabled {
 		return l.commitStepwise(ctx, steps)
 	}
@@ -71,7 +73,7 @@ func (l *Ledger) commitStepwise(ctx context.Context, steps []step) error {
 	return err
 }
 
-func plan(items []*item) []step {
+func (l *Ledger) plan(items []*item) []step {
 	var steps []step
 	add := func(place string, run func(context.Context, *db.Queries) error) {
 		steps = append(steps, step{place, run})
@@ -107,8 +109,20 @@ func plan(items []*item) []step {
 	if p := statsParams(logs); len(p.WebhookIds) > 0 {
 		add(placeMiddle, func(ctx context.Context, q *db.Queries) error { return q.AddStats(ctx, p) })
 	}
+	health, exhausted := fates(items)
 	if p := durationParams(logs); len(p.WebhookIds) > 0 {
+		if !exhausted {
+			p.Succeeded = sorted(health) // what else there is to say of health
+		}
 		add(placeMiddle, func(ctx context.Context, q *db.Queries) error { return q.AddDurations(ctx, p) })
+	}
+	if exhausted {
+		// All of health by one statement, the successes too: its keys are sorted.
+		p, ended := healthParams(health)
+		add(placeHealth, func(ctx context.Context, q *db.Queries) error { return q.RecordHealth(ctx, p) })
+		add(placeMiddle, func(ctx context.Context, q *db.Queries) error {
+			return q.RaiseLevels(ctx, l.Disable.After.Seconds(), int32(l.Disable.Exhausted), ended) //nolint:gosec // validated
+		})
 	}
 	return steps
 }
@@ -150,10 +164,7 @@ func wake(lanes map[uuid.UUID]lane, webhook, tenant uuid.UUID, delay time.Durati
 }
 
 func laneParams(lanes map[uuid.UUID]lane) (ids, tenants []uuid.UUID, delays []int64) {
-	for id := range lanes {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, compareIDs)
+	ids = sorted(lanes)
 	for _, id := range ids {
 		tenants = append(tenants, lanes[id].tenant)
 		delays = append(delays, lanes[id].delay.Milliseconds())

@@ -3,6 +3,7 @@ package settle
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,6 +28,7 @@ func Outcome(d *dispatch.Delivery, kind ledger.Kind, o attempt.Outcome) (*ledger
 	log := &ledger.Log{
 		ID: uuid.Must(uuid.NewV7()), Webhook: d.Endpoint.ID, Tenant: d.Endpoint.Tenant, Delivery: d.ID,
 		EventID: d.Event.ID, Event: d.Event.Type, Attempt: d.Attempt, Kind: kind, Counted: true, Outcome: o,
+		Generation: d.Endpoint.Generation,
 	}
 	if o.Success {
 		return log, nil
@@ -39,8 +41,8 @@ func Outcome(d *dispatch.Delivery, kind ledger.Kind, o attempt.Outcome) (*ledger
 		State: ledger.Retrying, Attempt: d.Attempt + 1, LastStatus: o.Status, LastError: string(o.Class) + ": " + o.Message,
 	}
 	var more bool
-	next.Delay, more = d.Endpoint.Schedule.After(d.Attempt, o.RetryAfter, rand.Float64)
-	if !more || o.Class == attempt.ClassBodyLost {
+	next.Delay, more = d.Endpoint.Schedule.After(d.Attempt-d.Before, o.RetryAfter, rand.Float64)
+	if !more || o.Class == attempt.ClassBodyLost || o.Status == http.StatusGone {
 		next.State, next.Delay = ledger.Exhausted, ledger.KeepExhausted
 	}
 	return log, next

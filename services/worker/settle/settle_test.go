@@ -18,7 +18,7 @@ import (
 func delivery(number int) *dispatch.Delivery {
 	return &dispatch.Delivery{
 		ID: uuid.New(), Attempt: number, Event: &bus.Event{ID: "e1", Type: "deal.moved"},
-		Endpoint: &endpoint.Endpoint{ID: uuid.New(), Tenant: uuid.New(), Schedule: attempt.Schedule{time.Second, time.Minute}},
+		Endpoint: &endpoint.Endpoint{ID: uuid.New(), Tenant: uuid.New(), Generation: 7, Schedule: attempt.Schedule{time.Second, time.Minute}},
 	}
 }
 
@@ -46,6 +46,7 @@ func TestOutcome(t *testing.T) {
 	type test struct {
 		name    string
 		attempt int
+		before  int
 		outcome attempt.Outcome
 		log     int
 		next    *ledger.Next // nil: done
@@ -68,6 +69,12 @@ func TestOutcome(t *testing.T) {
 			next: exhausted(4, 503, "status: why")},
 		{name: "a lost body exhausts at once", attempt: 1, outcome: failure(attempt.ClassBodyLost, 0), log: counted,
 			next: exhausted(2, 0, "body_lost: why")},
+		{name: "an endpoint that is gone is not tried again", attempt: 1, outcome: failure(attempt.ClassStatus, 410), log: counted,
+			next: exhausted(2, 410, "status: why")},
+		{name: "a recovered delivery has its schedule from the start", attempt: 4, before: 3, outcome: failure(attempt.ClassStatus, 502), log: counted,
+			next: retried(5, time.Second, 502, "status: why")},
+		{name: "and is exhausted at the end of it", attempt: 6, before: 3, outcome: failure(attempt.ClassStatus, 502), log: counted,
+			next: exhausted(7, 502, "status: why")},
 		{name: "an interrupted attempt is logged, not counted, and made again at once", attempt: 1,
 			outcome: failure(attempt.ClassInterrupted, 0), log: uncounted, next: &ledger.Next{State: ledger.Waiting, Attempt: 1}},
 		{name: "an interrupted retry stays one", attempt: 2,
@@ -92,6 +99,7 @@ func TestOutcome(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			d := delivery(tc.attempt)
+			d.Before = tc.before
 			log, next := Outcome(d, ledger.Replay, tc.outcome)
 			switch {
 			case tc.log == unlogged:
@@ -103,7 +111,7 @@ func TestOutcome(t *testing.T) {
 			default:
 				want := ledger.Log{
 					ID: log.ID, Webhook: d.Endpoint.ID, Tenant: d.Endpoint.Tenant, Delivery: d.ID, EventID: "e1", Event: "deal.moved",
-					Attempt: tc.attempt, Kind: ledger.Replay, Counted: tc.log == counted, Outcome: tc.outcome,
+					Attempt: tc.attempt, Kind: ledger.Replay, Counted: tc.log == counted, Outcome: tc.outcome, Generation: 7,
 				}
 				if !reflect.DeepEqual(*log, want) || log.ID == uuid.Nil {
 					t.Errorf("logged %+v, want %+v", log, want)
