@@ -195,6 +195,7 @@ type hook struct {
 		DelaysSeconds []int
 		AutoRecover   bool
 	}
+	Operational    bool       `json:"operational"`
 	Secret         string     `json:"secret"`
 	SecretHint     string     `json:"secretHint"`
 	DisabledAt     *time.Time `json:"disabledAt"`

@@ -19,10 +19,6 @@ func (pending) PreviewFilter(context.Context, openapi.PreviewFilterRequestObject
 	return nil, errPending
 }
 
-func (pending) EnableWebhook(context.Context, openapi.EnableWebhookRequestObject) (openapi.EnableWebhookResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CreateReplay(context.Context, openapi.CreateReplayRequestObject) (openapi.CreateReplayResponseObject, error) {
 	return nil, errPending
 }

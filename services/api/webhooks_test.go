@@ -159,21 +159,143 @@ func TestWebhooks_MaskedHeaders(t *testing.T) {
 	f.do("POST", hooksPath, `{"name":"n","url":"https://x.example","events":["*"],"headers":{"X-C":"••••"}}`).refuses(422, "/headers/X-C")
 }
 
+// disable does to a webhook what a worker does to one whose deliveries fail.
+func (f *fixture) disable(h hook) {
+	f.Helper()
+	worker := f.open("worker").Pool()
+	_, err := worker.Exec(f.Context(), "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'failing' WHERE id = $1", h.ID)
+	f.check(err)
+	_, err = worker.Exec(f.Context(), `INSERT INTO webhook_health (webhook_id, tenant_id, exhausted, failing_since, level, told, gone_generation, down)
+		VALUES ($1, $2, 20, now() - interval '1 day', 100, 100, 7, true)
+		ON CONFLICT (webhook_id) DO UPDATE SET exhausted = 20, failing_since = excluded.failing_since, level = 100, told = 100, gone_generation = 7`, h.ID, f.tenant)
+	f.check(err)
+}
+
+// streak is what stands of a webhook's health.
+func (f *fixture) streak(h hook) (streak string) {
+	f.Helper()
+	f.check(f.open("worker").Pool().QueryRow(f.Context(), `SELECT concat_ws(' ', exhausted, failing_since IS NULL, level, told, gone_generation, down)
+		FROM webhook_health WHERE webhook_id = $1`, h.ID).Scan(&streak))
+	return streak
+}
+
+// newStreak is that of a webhook that was disabled and is active again.
+const newStreak = "0 t 0 0 t"
+
 func TestWebhooks_ActiveLiftsDisable(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
 	h := f.newHook("")
 	path := hooksPath + "/" + h.ID.String()
-	disable := func() {
-		_, err := f.open("superuser").Pool().Exec(t.Context(), "UPDATE webhooks SET active = false, disabled_at = now(), disabled_reason = 'failing' WHERE id = $1", h.ID)
-		f.check(err)
+	for method, body := range map[string]string{
+		"PATCH": `{"active":true}`, "PUT": `{"name":"n","url":"https://x.example","events":["*"]}`,
+	} {
+		f.disable(h)
+		if got := into[hook](f.do("PATCH", path, `{"name":"before `+method+`"}`).is(http.StatusOK)); got.Active || got.DisabledAt == nil || *got.DisabledReason != "failing" {
+			t.Errorf("another change lifted the disable: %+v", got)
+		}
+		if got := f.streak(h); got == newStreak {
+			t.Error("another change started a new streak")
+		}
+		if got := into[hook](f.do(method, path, body).is(http.StatusOK)); !got.Active || got.DisabledAt != nil || got.DisabledReason != nil {
+			t.Errorf("%s with active did not lift the disable: %+v", method, got)
+		}
+		if got := f.streak(h); got != newStreak {
+			t.Errorf("%s with active leaves the streak %q, want %q", method, got, newStreak)
+		}
 	}
-	disable()
-	if got := into[hook](f.do("PATCH", path, `{"name":"n"}`).is(http.StatusOK)); got.Active || got.DisabledAt == nil || *got.DisabledReason != "failing" {
-		t.Errorf("another change lifted the disable: %+v", got)
+}
+
+func TestWebhooks_Enable(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	h := f.newHook("")
+	path := hooksPath + "/" + h.ID.String()
+	f.rows(h, 0)
+	f.disable(h)
+	open := func() (open bool) {
+		f.check(f.open("worker").Pool().QueryRow(t.Context(), `INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at, blocked_until)
+			VALUES ($1, $2, now(), 'infinity') ON CONFLICT (webhook_id) DO UPDATE SET next_due_at = now() RETURNING blocked_until < now()`,
+			h.ID, f.tenant).Scan(&open))
+		return open
 	}
-	if got := into[hook](f.do("PATCH", path, `{"active":true}`).is(http.StatusOK)); !got.Active || got.DisabledAt != nil || got.DisabledReason != nil {
-		t.Errorf("active did not lift the disable: %+v", got)
+	if open() {
+		t.Fatal("the lane is open while the webhook is disabled: this test proves nothing")
+	}
+	before := f.row(h.ID)
+	got := into[hook](f.do("POST", path+"/enable", "").is(http.StatusOK))
+	if !got.Active || got.DisabledAt != nil || got.DisabledReason != nil || !got.UpdatedAt.After(before.UpdatedAt) {
+		t.Errorf("enabled, it is %+v", got)
+	}
+	if after := f.row(h.ID); after.Generation <= before.Generation {
+		t.Error("workers do not see that it is active again")
+	}
+	if got := f.streak(h); got != newStreak {
+		t.Errorf("the streak is %q, want %q", got, newStreak)
+	}
+	if !open() {
+		t.Error("its lane stays shut")
+	}
+	audited := f.audit("?action=webhook.enabled")
+	if len(audited) != 1 || audited[0].SubjectID != h.ID.String() || !strings.HasPrefix(audited[0].Actor, "key:") {
+		t.Fatalf("the audit log has %+v", audited)
+	}
+	for state, want := range map[*json.RawMessage]bool{&audited[0].Before: false, &audited[0].After: true} {
+		var shown hook
+		if err := json.Unmarshal(*state, &shown); err != nil || shown.Active != want || (shown.DisabledAt == nil) != want {
+			t.Errorf("the audit log shows %s, want active %t", *state, want)
+		}
+	}
+
+	// An active one stays as it is.
+	row := f.row(h.ID)
+	f.do("POST", path+"/enable", "").is(http.StatusOK)
+	if again := f.row(h.ID); again.Generation != row.Generation || len(f.audit("?action=webhook.enabled")) != 1 {
+		t.Error("enabling an active webhook changed it")
+	}
+	stranger := "Bearer " + f.newKey(uuid.Must(uuid.NewV7()), auth.ScopeWebhooksWrite)
+	f.do("POST", path+"/enable", "", "Authorization", stranger).refuses(http.StatusNotFound)
+	f.do("POST", hooksPath+"/not-an-id/enable", "").refuses(http.StatusNotFound)
+	f.do("DELETE", path, "").is(http.StatusNoContent)
+	f.do("POST", path+"/enable", "").refuses(http.StatusNotFound)
+}
+
+func TestWebhooks_Operational(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	h := f.newHook(`,"operational":true`)
+	path := hooksPath + "/" + h.ID.String()
+	if !h.Operational || f.newHook("").Operational || f.newHook(`,"operational":null`).Operational {
+		t.Error("operational is not as it was asked for")
+	}
+	for _, step := range []struct {
+		method, body string
+		want         bool
+	}{
+		{"GET", "", true},
+		{"PATCH", `{"name":"n"}`, true},
+		{"PATCH", `{"operational":false}`, false},
+		{"PATCH", `{"operational":true}`, true},
+		{"PATCH", `{"operational":null}`, false},
+		{"PUT", `{"name":"n","url":"https://x.example","events":["*"],"operational":true}`, true},
+		{"PUT", `{"name":"n","url":"https://x.example","events":["*"]}`, false},
+	} {
+		if got := into[hook](f.do(step.method, path, step.body).is(http.StatusOK)); got.Operational != step.want {
+			t.Errorf("%s %s: operational %t, want %t", step.method, step.body, got.Operational, step.want)
+		}
+	}
+	f.do("PATCH", path, `{"operational":"yes"}`).refuses(422, "/operational")
+
+	// Their names may be subscribed to by any webhook, and it is found by them.
+	f.do("PATCH", path, `{"name":"by name","events":["webhook.failing"]}`).is(http.StatusOK)
+	f.do("PATCH", hooksPath+"/"+f.newHook(`,"operational":true`).ID.String(), `{"name":"operational","events":["*"]}`).is(http.StatusOK)
+	f.do("PATCH", hooksPath+"/"+f.newHook("").ID.String(), `{"name":"not operational","events":["webhook.*","*"]}`).is(http.StatusOK)
+	var names []string
+	for _, h := range into[list[hook]](f.do("GET", hooksPath+"?event=webhook.failing", "").is(http.StatusOK)).Data {
+		names = append(names, h.Name)
+	}
+	if want := []string{"operational", "by name"}; !slices.Equal(names, want) {
+		t.Errorf("event=webhook.failing lists %v, want %v", names, want)
 	}
 }
 

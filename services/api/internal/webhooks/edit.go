@@ -89,6 +89,7 @@ func (e *editor) replace(in openapi.WebhookInput) {
 	e.active(in.Active == nil || *in.Active)
 	e.description(in.Description)
 	e.retry(in.Retry)
+	e.row.Operational = in.Operational != nil && *in.Operational
 }
 
 // merge changes the fields that are given; null gives those that can be absent
@@ -117,6 +118,9 @@ func (e *editor) merge(in openapi.WebhookPatch) {
 	}
 	if in.Retry.Given {
 		e.retry(in.Retry.Value)
+	}
+	if in.Operational.Given {
+		e.row.Operational = in.Operational.Or(false)
 	}
 }
 

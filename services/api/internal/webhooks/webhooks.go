@@ -48,9 +48,9 @@ const path = "/api/custom-webhooks/"
 func (s *Service) ListWebhooks(ctx context.Context, req openapi.ListWebhooksRequestObject) (openapi.ListWebhooksResponseObject, error) {
 	pages, faults := page.Parse(req.Params.Page, req.Params.Limit, req.Params.Cursor, page.IDKeySize)
 	active := param.Boolean("active", req.Params.Active, &faults)
-	var subscriptions []string
+	var subscriptions, wide []string
 	if name := req.Params.Event; name != nil {
-		if subscriptions = covering(*name); subscriptions == nil {
+		if subscriptions, wide = covering(*name); subscriptions == nil {
 			faults = append(faults, problem.FieldError{Pointer: "/event", Detail: "must be an event type, a prefix such as deal.*, or *"})
 		}
 	}
@@ -62,13 +62,13 @@ func (s *Service) ListWebhooks(ctx context.Context, req openapi.ListWebhooksRequ
 	var rows []db.Webhook
 	err := s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
 		total, err = q.CountWebhooks(ctx, db.CountWebhooksParams{
-			TenantID: tenant, Active: active, Subscriptions: subscriptions, Cap: page.CountLimit,
+			TenantID: tenant, Active: active, Subscriptions: subscriptions, OperationalSubscriptions: wide, Cap: page.CountLimit,
 		})
 		if err != nil {
 			return err
 		}
 		rows, err = q.ListWebhooks(ctx, db.ListWebhooksParams{
-			TenantID: tenant, Active: active, Subscriptions: subscriptions,
+			TenantID: tenant, Active: active, Subscriptions: subscriptions, OperationalSubscriptions: wide,
 			Before: pages.AfterID(), RowLimit: pages.Limit(), RowOffset: pages.Offset(),
 		})
 		return err
@@ -264,8 +264,8 @@ func show(row db.Webhook) openapi.Webhook {
 	w := openapi.Webhook{
 		ID: row.ID, Name: row.Name, URL: row.Url, Description: row.Description, Events: row.Events,
 		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)),
-		Retry:      openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays)), AutoRecover: row.AutoRecover},
-		SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
+		Retry:       openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays)), AutoRecover: row.AutoRecover},
+		Operational: row.Operational, SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 	for _, name := range row.HeaderNames {
@@ -289,18 +289,22 @@ func withSecret(row db.Webhook, secret string) openapi.WebhookWithSecret {
 }
 
 // covering are the subscriptions that cover s, an event type or itself a
-// subscription; nil if it is neither.
-func covering(s string) []string {
+// subscription: those that do so for any webhook, none if s is neither, and those
+// that do for an operational one alone.
+func covering(s string) (all, operational []string) {
 	if !event.ValidSubscription(s) {
-		return nil
+		return nil, nil
 	}
-	all := []string{s, event.All}
+	wide := []string{event.All}
 	for i, c := range strings.TrimSuffix(s, event.All) {
 		if c == '.' {
-			all = append(all, s[:i+1]+event.All)
+			wide = append(wide, s[:i+1]+event.All)
 		}
 	}
-	return all
+	if event.Type(s).Operational() {
+		return []string{s}, wide
+	}
+	return append(wide, s), nil
 }
 
 // tenantOf is the tenant that the request acts for. Without one, which the
