@@ -11,19 +11,25 @@ WHERE excluded.next_due_at < webhook_lanes.next_due_at;
 -- name: ClaimLanes :many
 -- First statement of a claim: due lanes, those without a backlog first, then a
 -- few with. It must not be one statement with the two that follow (LeaseQueueRows,
--- RecomputeLanes): sharing a snapshot loses wake-ups.
+-- RecomputeLanes, PaceLanes): sharing a snapshot loses wake-ups. recent is what the
+-- last second's claims took from a lane with a rate: the lock has the lane as the
+-- claim before left it.
 WITH fresh AS (
-  SELECT l.webhook_id FROM webhook_lanes l
+  SELECT l.webhook_id, l.taken_at, l.taken FROM webhook_lanes l
   WHERE NOT l.backlog AND l.wake_at <= now() AND l.webhook_id <> ALL(@excluded::uuid[])
   ORDER BY l.wake_at LIMIT @fresh_limit FOR UPDATE SKIP LOCKED
 ), backlogged AS (
-  SELECT l.webhook_id FROM webhook_lanes l
+  SELECT l.webhook_id, l.taken_at, l.taken FROM webhook_lanes l
   WHERE l.backlog AND l.wake_at <= now() AND l.webhook_id <> ALL(@excluded::uuid[])
   ORDER BY l.wake_at LIMIT @backlog_limit FOR UPDATE SKIP LOCKED
 )
 SELECT c.webhook_id, c.backlog, coalesce(w.active, false)::boolean AS active,
-  (w.id IS NULL OR w.deleted_at IS NOT NULL)::boolean AS deleted
-FROM (SELECT webhook_id, false AS backlog FROM fresh UNION ALL SELECT webhook_id, true FROM backlogged) AS c
+  (w.id IS NULL OR w.deleted_at IS NOT NULL)::boolean AS deleted, coalesce(w.rate_per_second, 0)::integer AS rate,
+  (CASE WHEN w.rate_per_second IS NULL THEN 0 ELSE (
+    SELECT coalesce(sum(c.taken[i]), 0) FROM generate_subscripts(c.taken_at, 1) AS i
+    WHERE c.taken_at[i] > clock_timestamp() - interval '1 second') END)::integer AS recent
+FROM (SELECT webhook_id, taken_at, taken, false AS backlog FROM fresh
+  UNION ALL SELECT webhook_id, taken_at, taken, true FROM backlogged) AS c
 LEFT JOIN webhooks w ON w.id = c.webhook_id;
 
 -- name: RecomputeLanes :exec
@@ -36,6 +42,32 @@ SET (next_due_at, backlog, turn_at) = (
   FROM (SELECT (SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = l.webhook_id AND q.state < 3
     ORDER BY q.due_at LIMIT 1) AS due_at OFFSET 0) AS m) -- OFFSET: looked up once, not for each use
 WHERE l.webhook_id = ANY(@webhook_ids::uuid[]);
+
+-- name: PaceLanes :many
+-- In RecomputeLanes' place for lanes whose webhooks have a rate, with what this
+-- claim took of each. A lane's next turn is when it may have rows again: after a
+-- pause, and where the second is used up, when its first claim is a second ago.
+-- Such a lane waits for its rate, and is no backlog. The answers are the seconds
+-- until these turns.
+WITH paced AS (
+  UPDATE webhook_lanes l
+  SET (next_due_at, backlog, turn_at, taken_at, taken) = (
+    SELECT coalesce((SELECT q.due_at FROM webhook_queue q WHERE q.webhook_id = l.webhook_id AND q.state < 3
+        ORDER BY q.due_at LIMIT 1), 'infinity'),
+      false,
+      greatest(c.at + make_interval(secs => c.pause), CASE WHEN s.total >= c.rate THEN s.first + interval '1 second' END),
+      coalesce(s.times, '{}'), coalesce(s.counts, '{}')
+    FROM (SELECT array_agg(k.at ORDER BY k.at) AS times, array_agg(k.took ORDER BY k.at) AS counts, sum(k.took) AS total,
+        min(k.at) AS first
+      FROM (SELECT l.taken_at[i] AS at, l.taken[i] AS took FROM generate_subscripts(l.taken_at, 1) AS i
+          WHERE l.taken_at[i] > c.at - interval '1 second'
+        UNION ALL SELECT c.at, c.took WHERE c.took > 0) AS k) AS s)
+  FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@rates::integer[]) AS rate, unnest(@took::integer[]) AS took,
+    unnest(@pauses::float8[]) AS pause, clock_timestamp() AS at) AS c
+  WHERE l.webhook_id = ANY(@webhook_ids::uuid[]) AND l.webhook_id = c.webhook_id
+  RETURNING l.turn_at
+)
+SELECT extract(epoch FROM turn_at - clock_timestamp())::float8 AS seconds FROM paced;
 
 -- name: ShutLanes :exec
 -- Of inactive webhooks. The lanes are locked, so this looks again: the statement

@@ -2,10 +2,10 @@
 -- Times are the database's: a delay counts from the commit's transaction, and
 -- an infinite worker clock moves nothing.
 INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq,
-  kind, state, attempt, due_at, lease_id, last_status, last_error)
+  kind, state, attempt, due_at, lease_id, last_status, last_error, unfiltered)
 SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt,
   now() + delay_ms * interval '1 millisecond', nullif(lease_id, '00000000-0000-0000-0000-000000000000'::uuid),
-  nullif(last_status, 0), nullif(last_error, '')
+  nullif(last_status, 0), nullif(last_error, ''), coalesce(unfiltered, false)
 FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@webhook_ids::uuid[]) AS webhook_id,
   unnest(@tenants::uuid[]) AS tenant_id, unnest(@event_ids::text[]) AS event_id,
   unnest(@event_types::text[]) AS event_type, unnest(@event_days::date[]) AS event_day,
@@ -13,7 +13,7 @@ FROM (SELECT unnest(@delivery_ids::uuid[]) AS delivery_id, unnest(@webhook_ids::
   unnest(@kinds::smallint[]) AS kind, unnest(@states::smallint[]) AS state,
   unnest(@attempts::smallint[]) AS attempt, unnest(@delay_ms::bigint[]) AS delay_ms,
   unnest(@lease_ids::uuid[]) AS lease_id, unnest(@last_statuses::smallint[]) AS last_status,
-  unnest(@last_errors::text[]) AS last_error) AS r;
+  unnest(@last_errors::text[]) AS last_error, unnest(@unfiltered::boolean[]) AS unfiltered) AS r;
 
 -- name: FinishQueueRows :exec
 -- A row goes only if it still expects this attempt under this lease; one that
@@ -56,7 +56,8 @@ CROSS JOIN LATERAL (SELECT FROM webhook_queue q WHERE q.delivery_id = k.delivery
 
 -- name: LeaseQueueRows :many
 -- The due rows of each lane, up to its limit, leased to the caller, with the
--- webhook as it is now. An inactive webhook's rows stay where they are.
+-- webhook as it is now; its filter only where a row has not met it yet. An
+-- inactive webhook's rows stay where they are.
 WITH due AS (
   SELECT d.delivery_id, d.due_at, lane.webhook_id
   FROM (SELECT unnest(@webhook_ids::uuid[]) AS webhook_id, unnest(@row_limits::int[]) AS row_limit) AS lane
@@ -69,13 +70,13 @@ WITH due AS (
 UPDATE webhook_queue q
 SET state = 1, lease_id = @lease_id, due_at = now() + make_interval(secs => @lease_seconds::float8)
 FROM due CROSS JOIN LATERAL (
-  SELECT h.url, h.secret, h.previous_secret, h.previous_secret_until, h.headers, h.retry_delays, h.generation
+  SELECT h.url, h.secret, h.previous_secret, h.previous_secret_until, h.headers, h.filter, h.retry_delays, h.generation
   FROM webhooks h WHERE h.id = due.webhook_id AND h.active AND h.deleted_at IS NULL LIMIT 1
 ) AS w
 WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND q.delivery_id = due.delivery_id
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
   q.kind, q.attempt, coalesce(q.recovered_after, 0)::smallint AS recovered_after, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
-  w.retry_delays, w.generation;
+  w.retry_delays, w.generation, q.unfiltered, (CASE WHEN q.unfiltered THEN w.filter END)::json AS filter;
 
 -- name: RemoveQueueRowsOf :execrows
 -- A deleted webhook's rows, a chunk a claim.

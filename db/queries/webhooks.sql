@@ -73,7 +73,7 @@ WHERE id = @id AND deleted_at IS NULL;
 -- What moved in a tenant since the caller's generation, with the generation that
 -- this very snapshot shows: one statement, so that nothing lies between the two.
 SELECT t.generation AS tenant_generation, w.id, w.url, w.events, w.active, w.operational, w.secret,
-  w.previous_secret, w.previous_secret_until, w.headers, w.rate_per_second, w.retry_delays, w.generation,
+  w.previous_secret, w.previous_secret_until, w.headers, w.filter, w.rate_per_second, w.retry_delays, w.generation,
   (w.deleted_at IS NOT NULL)::boolean AS deleted
 FROM tenants t
 JOIN webhooks w ON w.tenant_id = t.id AND w.generation > @since AND w.generation > 0

@@ -59,6 +59,16 @@ type Document struct {
 	steps     int // of all filters since it was read
 }
 
+// ReadBody is Read for the data of a whole body, as pkg/event makes it.
+func (d *Document) ReadBody(body []byte) error {
+	data, ok := event.Data(body)
+	if !ok {
+		d.nodes = d.nodes[:0]
+		return errMalformed
+	}
+	return d.Read(data)
+}
+
 // Read reads data, which must be in the form that pkg/event normalises to and
 // must not change while the document is used. It reuses memory, so what was read
 // before is gone.

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+
+	"github.com/primezap/primezap/pkg/event"
 )
 
 // Filter is a compiled one. It does not change, and may be used by many
@@ -84,12 +86,27 @@ const maxKept = 4096
 // to, passes the filter. What is not in that form does not. Several filters of
 // one event share a [Document] better.
 func (f *Filter) Matches(data []byte) bool {
+	matches, err := f.match(data)
+	return err == nil && matches
+}
+
+// MatchesBody is Matches for a whole body, as pkg/event makes it.
+func (f *Filter) MatchesBody(body []byte) (bool, error) {
+	data, ok := event.Data(body)
+	if !ok {
+		return false, errMalformed
+	}
+	return f.match(data)
+}
+
+func (f *Filter) match(data []byte) (bool, error) {
 	d := documents.Get().(*Document)
-	matches := d.Read(data) == nil && d.Matches(f)
+	err := d.Read(data)
+	matches := err == nil && d.Matches(f)
 	if d.data = nil; cap(d.nodes) <= maxKept && cap(d.unescaped) <= maxKept {
 		documents.Put(d)
 	}
-	return matches
+	return matches, err
 }
 
 // holds reports whether c holds for the values that names lead to from base.

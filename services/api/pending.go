@@ -15,10 +15,6 @@ type pending struct{}
 
 var errPending = problem.New(501, "", "this operation is not served yet")
 
-func (pending) PreviewFilter(context.Context, openapi.PreviewFilterRequestObject) (openapi.PreviewFilterResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CreateReplay(context.Context, openapi.CreateReplayRequestObject) (openapi.CreateReplayResponseObject, error) {
 	return nil, errPending
 }

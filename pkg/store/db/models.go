@@ -93,4 +93,5 @@ type WebhookQueue struct {
 	LastError      *string
 	CreatedAt      time.Time
 	RecoveredAfter *int16
+	Unfiltered     bool
 }

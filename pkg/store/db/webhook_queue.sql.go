@@ -120,10 +120,10 @@ func (q *Queries) FinishQueueRows(ctx context.Context, deliveryIds []uuid.UUID, 
 
 const insertQueueRows = `-- name: InsertQueueRows :exec
 INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq,
-  kind, state, attempt, due_at, lease_id, last_status, last_error)
+  kind, state, attempt, due_at, lease_id, last_status, last_error, unfiltered)
 SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt,
   now() + delay_ms * interval '1 millisecond', nullif(lease_id, '00000000-0000-0000-0000-000000000000'::uuid),
-  nullif(last_status, 0), nullif(last_error, '')
+  nullif(last_status, 0), nullif(last_error, ''), coalesce(unfiltered, false)
 FROM (SELECT unnest($1::uuid[]) AS delivery_id, unnest($2::uuid[]) AS webhook_id,
   unnest($3::uuid[]) AS tenant_id, unnest($4::text[]) AS event_id,
   unnest($5::text[]) AS event_type, unnest($6::date[]) AS event_day,
@@ -131,7 +131,7 @@ FROM (SELECT unnest($1::uuid[]) AS delivery_id, unnest($2::uuid[]) AS webhook_id
   unnest($9::smallint[]) AS kind, unnest($10::smallint[]) AS state,
   unnest($11::smallint[]) AS attempt, unnest($12::bigint[]) AS delay_ms,
   unnest($13::uuid[]) AS lease_id, unnest($14::smallint[]) AS last_status,
-  unnest($15::text[]) AS last_error) AS r
+  unnest($15::text[]) AS last_error, unnest($16::boolean[]) AS unfiltered) AS r
 `
 
 type InsertQueueRowsParams struct {
@@ -150,6 +150,7 @@ type InsertQueueRowsParams struct {
 	LeaseIds     []uuid.UUID
 	LastStatuses []int16
 	LastErrors   []string
+	Unfiltered   []bool
 }
 
 // Times are the database's: a delay counts from the commit's transaction, and
@@ -171,6 +172,7 @@ func (q *Queries) InsertQueueRows(ctx context.Context, arg InsertQueueRowsParams
 		arg.LeaseIds,
 		arg.LastStatuses,
 		arg.LastErrors,
+		arg.Unfiltered,
 	)
 	return err
 }
@@ -201,13 +203,13 @@ WITH due AS (
 UPDATE webhook_queue q
 SET state = 1, lease_id = $1, due_at = now() + make_interval(secs => $2::float8)
 FROM due CROSS JOIN LATERAL (
-  SELECT h.url, h.secret, h.previous_secret, h.previous_secret_until, h.headers, h.retry_delays, h.generation
+  SELECT h.url, h.secret, h.previous_secret, h.previous_secret_until, h.headers, h.filter, h.retry_delays, h.generation
   FROM webhooks h WHERE h.id = due.webhook_id AND h.active AND h.deleted_at IS NULL LIMIT 1
 ) AS w
 WHERE q.delivery_id = ANY(ARRAY(SELECT d.delivery_id FROM due d)) AND q.delivery_id = due.delivery_id
 RETURNING q.delivery_id, q.webhook_id, q.tenant_id, q.event_id, q.event_type, q.event_day, q.epoch, q.stream_seq,
   q.kind, q.attempt, coalesce(q.recovered_after, 0)::smallint AS recovered_after, due.due_at AS was_due_at, w.url, w.secret, w.previous_secret, w.previous_secret_until, w.headers,
-  w.retry_delays, w.generation
+  w.retry_delays, w.generation, q.unfiltered, (CASE WHEN q.unfiltered THEN w.filter END)::json AS filter
 `
 
 type LeaseQueueRowsParams struct {
@@ -237,10 +239,13 @@ type LeaseQueueRowsRow struct {
 	Headers             []byte
 	RetryDelays         []int32
 	Generation          int64
+	Unfiltered          bool
+	Filter              []byte
 }
 
 // The due rows of each lane, up to its limit, leased to the caller, with the
-// webhook as it is now. An inactive webhook's rows stay where they are.
+// webhook as it is now; its filter only where a row has not met it yet. An
+// inactive webhook's rows stay where they are.
 func (q *Queries) LeaseQueueRows(ctx context.Context, arg LeaseQueueRowsParams) ([]LeaseQueueRowsRow, error) {
 	rows, err := q.db.Query(ctx, leaseQueueRows,
 		arg.LeaseID,
@@ -275,6 +280,8 @@ func (q *Queries) LeaseQueueRows(ctx context.Context, arg LeaseQueueRowsParams) 
 			&i.Headers,
 			&i.RetryDelays,
 			&i.Generation,
+			&i.Unfiltered,
+			&i.Filter,
 		); err != nil {
 			return nil, err
 		}
@@ -287,7 +294,7 @@ func (q *Queries) LeaseQueueRows(ctx context.Context, arg LeaseQueueRowsParams) 
 }
 
 const listQueue = `-- name: ListQueue :many
-SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id, last_status, last_error, created_at, recovered_after FROM webhook_queue
+SELECT delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id, last_status, last_error, created_at, recovered_after, unfiltered FROM webhook_queue
 WHERE webhook_id = $1
   AND ($2::smallint IS NULL OR state = $2)
   AND delivery_id < CASE WHEN $3::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $3::uuid END
@@ -339,6 +346,7 @@ func (q *Queries) ListQueue(ctx context.Context, arg ListQueueParams) ([]Webhook
 			&i.LastError,
 			&i.CreatedAt,
 			&i.RecoveredAfter,
+			&i.Unfiltered,
 		); err != nil {
 			return nil, err
 		}

@@ -14,7 +14,7 @@ import (
 
 const changedWebhooks = `-- name: ChangedWebhooks :many
 SELECT t.generation AS tenant_generation, w.id, w.url, w.events, w.active, w.operational, w.secret,
-  w.previous_secret, w.previous_secret_until, w.headers, w.rate_per_second, w.retry_delays, w.generation,
+  w.previous_secret, w.previous_secret_until, w.headers, w.filter, w.rate_per_second, w.retry_delays, w.generation,
   (w.deleted_at IS NOT NULL)::boolean AS deleted
 FROM tenants t
 JOIN webhooks w ON w.tenant_id = t.id AND w.generation > $1 AND w.generation > 0
@@ -33,6 +33,7 @@ type ChangedWebhooksRow struct {
 	PreviousSecret      []byte
 	PreviousSecretUntil *time.Time
 	Headers             []byte
+	Filter              []byte
 	RatePerSecond       *int32
 	RetryDelays         []int32
 	Generation          int64
@@ -61,6 +62,7 @@ func (q *Queries) ChangedWebhooks(ctx context.Context, since int64, tenantID uui
 			&i.PreviousSecret,
 			&i.PreviousSecretUntil,
 			&i.Headers,
+			&i.Filter,
 			&i.RatePerSecond,
 			&i.RetryDelays,
 			&i.Generation,

@@ -28,7 +28,7 @@ type Delivery struct {
 	FromLane bool // from the queue in Postgres, not fresh from the stream
 
 	// Load fetches the event where Event lacks its body. ErrUnreadable: the body
-	// cannot be read now.
+	// cannot be read now. ErrFiltered: the endpoint does not want it.
 	Load func(context.Context) (*bus.Event, error)
 	// Done is called once after an attempt, from the attempt's goroutine.
 	Done func(attempt.Outcome)
@@ -52,11 +52,15 @@ const (
 // ErrUnreadable says that a body could not be read for a reason that may pass.
 var ErrUnreadable = errors.New("event body cannot be read now")
 
+// ErrFiltered says that an event does not pass its endpoint's filter.
+var ErrFiltered = errors.New("event does not pass the filter")
+
 // Classes of deliveries of which nothing was sent and no attempt is used up. They
 // never stand in a log.
 const (
 	ClassUnreadable attempt.Class = "unreadable" // the body could not be read
 	ClassNotBegun   attempt.Class = "not_begun"  // given back out of the line
+	ClassFiltered   attempt.Class = "filtered"   // it does not pass the filter: there is no delivery
 )
 
 // Admission is the pool's answer to an offer.
@@ -78,6 +82,8 @@ func (d *Delivery) run(ctx context.Context, c client) attempt.Outcome {
 		switch {
 		case errors.Is(err, bus.ErrBodyLost):
 			return attempt.Outcome{Start: start, Class: attempt.ClassBodyLost, Message: "the event's body is past its retention"}
+		case errors.Is(err, ErrFiltered):
+			return attempt.Outcome{Start: start, Class: ClassFiltered}
 		case err != nil:
 			return attempt.Outcome{Start: start, Class: ClassUnreadable, Message: err.Error()}
 		}

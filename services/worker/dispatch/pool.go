@@ -244,7 +244,7 @@ func (p *Pool) attempt(j job) {
 // verdict is the outcome as the breaker counts it.
 func verdict(o attempt.Outcome) error {
 	switch o.Class {
-	case attempt.ClassNone, attempt.ClassInterrupted, attempt.ClassBodyLost, ClassUnreadable, ClassNotBegun:
+	case attempt.ClassNone, attempt.ClassInterrupted, attempt.ClassBodyLost, ClassUnreadable, ClassNotBegun, ClassFiltered:
 		return nil // nothing is known against the endpoint
 	}
 	return errFailed
@@ -348,6 +348,18 @@ func (p *Pool) RoomAt(webhook uuid.UUID) int {
 		return firstPerEndpoint
 	}
 	return s.room()
+}
+
+// IdleAt is how many attempts at an endpoint could begin at once; where it is
+// negative, so many deliveries stand in line.
+func (p *Pool) IdleAt(webhook uuid.UUID) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.endpoints[webhook]
+	if s == nil {
+		return firstPerEndpoint
+	}
+	return s.cap - s.running - s.line.len
 }
 
 func (s *state) room() int {

@@ -23,6 +23,7 @@ type Endpoint struct {
 	Events     []string
 	Headers    []attempt.Header
 	Schedule   attempt.Schedule
+	Rate       int // attempts a second, of all workers: its lane alone serves it; 0: no bound
 
 	signer     *webhook.Signer // signs with the previous secret beside the new one
 	graceEnds  time.Time
@@ -47,6 +48,7 @@ type Sealed struct {
 	PreviousSecretUntil *time.Time
 	Headers             []byte
 	RetryDelays         []int32 // seconds
+	RatePerSecond       *int32
 }
 
 // Opener opens sealed webhooks.
@@ -59,6 +61,9 @@ func NewOpener(v *vault.Vault) Opener { return Opener{v} }
 // sealed is not this webhook's.
 func (o Opener) Open(s Sealed) (*Endpoint, error) {
 	e := &Endpoint{ID: s.ID, Tenant: s.Tenant, Generation: s.Generation, URL: s.URL, Events: s.Events}
+	if s.RatePerSecond != nil {
+		e.Rate = int(*s.RatePerSecond)
+	}
 	for _, seconds := range s.RetryDelays {
 		e.Schedule = append(e.Schedule, time.Duration(seconds)*time.Second)
 	}

@@ -67,6 +67,9 @@ INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at, backlog) -- fewer
 	SELECT id, tenant_id, now() - interval '200 s' + CASE WHEN generation < 150 THEN '0' ELSE interval '1 day' END, right(id::text, 1) = '0'
 	FROM webhooks WHERE name = 'w';
 INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) SELECT id, tenant_id, 'infinity' FROM webhooks WHERE name = 'other';
+UPDATE webhooks SET rate_per_second = 50 WHERE name = 'w' AND generation % 2 = 0;
+UPDATE webhook_lanes l SET taken_at = ARRAY(SELECT now() FROM generate_series(1, 20)), taken = ARRAY(SELECT 1 FROM generate_series(1, 20))
+	FROM webhooks w WHERE w.id = l.webhook_id AND w.rate_per_second > 0;
 INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, body)
 	SELECT 0, n, '0198f000-0000-7000-8000-000000000001', current_date, 'e' || n, '{}' FROM generate_series(0, 49999) AS n;
 INSERT INTO webhook_stats_hourly SELECT id, date_trunc('hour', now()), 'deal.moved', 200, tenant_id, 1, 1, 5 FROM webhooks;
@@ -104,6 +107,7 @@ func workerQueries() []query {
 		attempts, states, statuses       []int16
 		delays, ones                     []int64
 		limits                           []int32
+		pauses                           []float64
 	)
 	for i := range batch {
 		n := i * 17
@@ -113,7 +117,7 @@ func workerQueries() []query {
 		days, created = append(days, today), append(created, today.Add(time.Duration(n)*time.Microsecond))
 		hours = append(hours, time.Now().UTC().Truncate(time.Hour))
 		attempts, states, statuses = append(attempts, 1), append(states, 2), append(statuses, 200)
-		delays, ones, limits = append(delays, 1000), append(ones, 1), append(limits, 8)
+		delays, ones, limits, pauses = append(delays, 1000), append(ones, 1), append(limits, 8), append(pauses, 0.05)
 	}
 	lanes := make([]uuid.UUID, 200)
 	for i := range lanes {
@@ -187,6 +191,9 @@ func workerQueries() []query {
 			_, _ = q.LeaseQueueRows(ctx, db.LeaseQueueRowsParams{LeaseID: &lease, LeaseSeconds: 45, WebhookIds: lanes, RowLimits: limits[:200]})
 		}},
 		{name: "RecomputeLanes", rows: 5 * 200, call: func(q *db.Queries) { _ = q.RecomputeLanes(ctx, lanes) }},
+		{name: "PaceLanes", rows: 5 * 200, call: func(q *db.Queries) {
+			_, _ = q.PaceLanes(ctx, db.PaceLanesParams{WebhookIds: lanes, Rates: limits[:200], Took: limits[:200], Pauses: pauses[:200]})
+		}},
 		{name: "ShutLanes", rows: 10, call: func(q *db.Queries) { _ = q.ShutLanes(ctx, lanes[:2]) }},
 		{name: "LockLane", rows: 2, call: func(q *db.Queries) { _ = q.LockLane(ctx, hook(3)) }},
 		{name: "RepairLane", rows: 4, call: func(q *db.Queries) { _, _ = q.RepairLane(ctx, hook(3)) }},

@@ -32,6 +32,7 @@ type held struct {
 	// deliveries are fixed before the first is offered.
 	deliveries []flight
 	sealed     []uuid.UUID // matching webhooks that cannot be opened
+	unfiltered []uuid.UUID // webhooks that match if their filters say so
 	started    bool        // every delivery has been offered
 	open       int         // deliveries without an outcome
 	entered    bool        // the entry is with the ledger, or beyond
@@ -66,31 +67,30 @@ func (h *held) join(msg jetstream.Msg) {
 }
 
 // start offers the event's deliveries. A large fan-out is parked in lanes at
-// once: it would hold the worker's attempts for too long.
+// once: it would hold the worker's attempts for too long. So are deliveries to
+// endpoints with a rate, which only their lanes can keep.
 func (in *Intake) start(h *held, m match.Match) {
 	h.mu.Lock()
 	h.deliveries = make([]flight, len(m.Endpoints))
-	h.sealed = m.Sealed
+	h.sealed, h.unfiltered = m.Sealed, m.Unfiltered
 	h.open = len(m.Endpoints)
 	park := len(m.Endpoints) > maxFanOut
 	for i, e := range m.Endpoints {
 		f := &h.deliveries[i]
 		f.Delivery = dispatch.Delivery{ID: newID(), Endpoint: e, Event: &h.event, Attempt: 1}
 		f.Done = func(o attempt.Outcome) { in.ended(h, f, o) }
-		if park {
+		if park || e.Rate > 0 {
 			f.refused = true
 			h.open--
 		}
 	}
 	h.mu.Unlock()
-	if !park {
-		for i := range h.deliveries {
-			if f := &h.deliveries[i]; in.pool.Offer(&f.Delivery) == dispatch.Refused {
-				h.mu.Lock()
-				f.refused = true
-				h.open--
-				h.mu.Unlock()
-			}
+	for i := range h.deliveries {
+		if f := &h.deliveries[i]; !f.refused && in.pool.Offer(&f.Delivery) == dispatch.Refused {
+			h.mu.Lock()
+			f.refused = true
+			h.open--
+			h.mu.Unlock()
 		}
 	}
 	h.mu.Lock()
@@ -147,6 +147,9 @@ func (in *Intake) enter(h *held) {
 			Delivery: newID(), Webhook: webhook, State: ledger.Waiting, Attempt: 1, Delay: sealedPause,
 			LastError: "the webhook's secret cannot be opened with the configured keyset",
 		})
+	}
+	for _, webhook := range h.unfiltered {
+		entry.Rows = append(entry.Rows, ledger.Row{Delivery: newID(), Webhook: webhook, State: ledger.Waiting, Attempt: 1, Unfiltered: true})
 	}
 	if failpoint.Mutated("ack-early") {
 		for _, msg := range h.msgs {

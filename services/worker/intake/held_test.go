@@ -328,6 +328,49 @@ func TestIntake_Entry(t *testing.T) {
 			t.Errorf("its row is %+v", row)
 		}
 	})
+	bubble(t, "has rows for webhooks whose filters are still to be asked", 1, func(t *testing.T, w *world) {
+		unfiltered := newID()
+		w.matches = func() ([]match.Match, error) {
+			return []match.Match{{Endpoints: w.hooks, Unfiltered: []uuid.UUID{unfiltered}}}, nil
+		}
+		w.in.begin(t.Context(), []jetstream.Msg{fetch("e1")})
+		e := w.entry()
+		if e == nil || len(e.Logs) != 1 || len(e.Rows) != 1 || e.Logs[0].Webhook == unfiltered {
+			t.Fatalf("entered %+v", e)
+		}
+		if row := e.Rows[0]; row.Webhook != unfiltered || row.State != ledger.Waiting || row.Attempt != 1 || row.Delay != 0 || !row.Unfiltered {
+			t.Errorf("its row is %+v", row)
+		}
+	})
+	bubble(t, "leaves webhooks with a rate to their lanes", 3, func(t *testing.T, w *world) {
+		w.took = time.Minute
+		w.hooks[1].Rate = 5
+		w.in.begin(t.Context(), []jetstream.Msg{fetch("e1")})
+		synctest.Wait()
+		if w.attempts != 2 {
+			t.Errorf("%d attempts were made, want those at the other two", w.attempts)
+		}
+		time.Sleep(2 * leaseAfter)
+		e := w.entry()
+		if e == nil || len(e.Rows) != 3 {
+			t.Fatalf("entered %+v", e)
+		}
+		for i, row := range e.Rows {
+			lane := row.Webhook == w.hooks[1].ID
+			if (row.State == ledger.Waiting) != lane || (row.Delay == 0) != lane || row.Unfiltered {
+				t.Errorf("row %d is %+v, with a rate: %t", i, row, lane)
+			}
+		}
+	})
+	bubble(t, "is made at once where all have a rate", 2, func(t *testing.T, w *world) {
+		for _, e := range w.hooks {
+			e.Rate = 1
+		}
+		w.in.begin(t.Context(), []jetstream.Msg{fetch("e1")})
+		if e := w.entry(); e == nil || len(e.Rows) != 2 || w.attempts != 0 {
+			t.Errorf("entered %+v after %d attempts", e, w.attempts)
+		}
+	})
 	bubble(t, "is made of an event that goes nowhere, too", 0, func(t *testing.T, w *world) {
 		msg := fetch("e1")
 		w.in.begin(t.Context(), []jetstream.Msg{msg})

@@ -129,6 +129,7 @@ func (w *world) change(id uuid.UUID, change func(*db.UpdateWebhookParams)) {
 		p := db.UpdateWebhookParams{
 			ID: id, Name: hook.Name, Url: hook.Url, Description: hook.Description, Events: hook.Events, Active: hook.Active,
 			Secret: hook.Secret, SecretHint: hook.SecretHint, HeaderNames: hook.HeaderNames, RetryDelays: hook.RetryDelays,
+			Filter: hook.Filter, RatePerSecond: hook.RatePerSecond,
 		}
 		change(&p)
 		_, err = q.UpdateWebhook(w.t.Context(), p)
@@ -155,6 +156,7 @@ type row struct {
 	state   ledger.State
 	attempt int
 	due     time.Duration // from now; negative: since when
+	ask     bool          // the webhook's filter first
 	event   bus.Event     // tenant, type, id, day and sequence
 	epoch   int64
 }
@@ -188,6 +190,7 @@ func (w *world) queue(id uuid.UUID, rows ...row) (ids []uuid.UUID) {
 		p.LeaseIds = append(p.LeaseIds, uuid.Nil)
 		p.LastStatuses = append(p.LastStatuses, 0)
 		p.LastErrors = append(p.LastErrors, "")
+		p.Unfiltered = append(p.Unfiltered, r.ask)
 		if r.state != ledger.Exhausted {
 			wake = min(wake, r.due)
 		}

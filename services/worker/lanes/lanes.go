@@ -22,6 +22,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/failpoint"
+	"github.com/primezap/primezap/pkg/filter"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/attempt"
@@ -69,7 +70,8 @@ type Config struct {
 // Claimer is one worker's.
 type Claimer struct {
 	Config
-	repaired func(int) // told how many lanes a sweep repaired
+	repaired func(int)   // told how many lanes a sweep repaired
+	turns    []time.Time // to come, of lanes with a rate that were claimed here; Run's
 }
 
 // New returns a claimer. repaired is told how many lanes each sweep repaired.
@@ -116,7 +118,7 @@ func (c *Claimer) poll(ctx context.Context) time.Duration {
 	if err == nil && due != nil && *due && c.Pool.Room() > 0 {
 		return pollSoon
 	}
-	return pollEvery
+	return c.untilTurn()
 }
 
 // claim leases due rows and offers them. It reports whether it found lanes that
@@ -127,87 +129,109 @@ func (c *Claimer) claim(ctx context.Context) (worked bool, err error) {
 		return false, nil
 	}
 	var rows []db.LeaseQueueRowsRow
-	var ids []uuid.UUID
-	var limits []int32
+	var shared shares
+	var turns []float64
 	lease := uuid.Must(uuid.NewV7())
 	full := c.Pool.Full()
 	err = c.Store.InTx(ctx, func(q *db.Queries) error {
-		rows, worked = nil, false
+		rows, turns, worked = nil, nil, false
 		claimed, err := q.ClaimLanes(ctx, full, int32(min(room, maxLanes)), int32(min(room, maxBacklog))) //nolint:gosec // small
 		if err != nil {
 			return fmt.Errorf("lock lanes: %w", err)
 		}
 		var dealt int
-		ids, limits, dealt, err = c.split(ctx, q, claimed, room)
-		worked = len(ids)+dealt > 0
-		if err != nil || len(ids) == 0 {
+		shared, dealt, err = c.split(ctx, q, claimed, room)
+		worked = len(shared.ids)+len(shared.paced)+dealt > 0
+		if err != nil || !worked {
 			return err
 		}
-		rows, err = q.LeaseQueueRows(ctx, db.LeaseQueueRowsParams{
-			WebhookIds: ids, RowLimits: limits, LeaseID: &lease, LeaseSeconds: c.Lease.Seconds(),
-		})
-		if err != nil {
-			return fmt.Errorf("lease rows: %w", err)
+		if len(shared.ids) > 0 {
+			rows, err = q.LeaseQueueRows(ctx, db.LeaseQueueRowsParams{
+				WebhookIds: shared.ids, RowLimits: shared.limits, LeaseID: &lease, LeaseSeconds: c.Lease.Seconds(),
+			})
+			if err != nil {
+				return fmt.Errorf("lease rows: %w", err)
+			}
 		}
-		if err := q.RecomputeLanes(ctx, ids); err != nil {
-			return fmt.Errorf("recompute lanes: %w", err)
+		if ids := shared.unpaced(); len(ids) > 0 {
+			if err := q.RecomputeLanes(ctx, ids); err != nil {
+				return fmt.Errorf("recompute lanes: %w", err)
+			}
+		}
+		if len(shared.paced) > 0 {
+			if turns, err = q.PaceLanes(ctx, shared.pace(rows)); err != nil {
+				return fmt.Errorf("pace lanes: %w", err)
+			}
 		}
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
+	c.remember(turns)
 	if len(rows) > 0 {
 		failpoint.Hit("lanes.claimed")
 	}
-	leased := make(map[uuid.UUID]int32, len(ids))
+	leased := make(map[uuid.UUID]int32, len(shared.ids))
 	for i := range rows {
 		leased[rows[i].WebhookID]++
 		c.offer(lease, &rows[i])
 	}
-	for i, id := range ids {
-		if leased[id] == limits[i] {
+	for i, id := range shared.ids {
+		if _, paced := shared.paced[id]; leased[id] == shared.limits[i] && !paced {
 			c.Pool.Want(id) // there may be more
 		}
 	}
 	return worked, nil
 }
 
+// shares is what each of the claimed lanes may have.
+type shares struct {
+	ids    []uuid.UUID
+	limits []int32
+	paced  map[uuid.UUID]int32 // the rates of those that have one, also where there is nothing for them
+}
+
 // split deals with the lanes of webhooks that are gone or inactive, and shares
 // the room among the others, each as much: what one may have and does not need
 // is lost to the rest of this claim. A lane for which there is none is left as it
 // is: it keeps its place.
-func (c *Claimer) split(ctx context.Context, q *db.Queries, claimed []db.ClaimLanesRow, room int) (ids []uuid.UUID, limits []int32, dealt int, err error) {
-	var shut, open []uuid.UUID
+func (c *Claimer) split(ctx context.Context, q *db.Queries, claimed []db.ClaimLanesRow, room int) (shared shares, dealt int, err error) {
+	var open []db.ClaimLanesRow
+	var shut []uuid.UUID
 	for _, lane := range claimed {
 		switch {
 		case lane.Deleted:
-			if err := c.remove(ctx, q, lane.WebhookID); err != nil {
-				return nil, nil, 0, err
-			}
 			dealt++
+			if err := c.remove(ctx, q, lane.WebhookID); err != nil {
+				return shares{}, 0, err
+			}
 		case !lane.Active:
 			shut = append(shut, lane.WebhookID)
 		default:
-			open = append(open, lane.WebhookID)
+			open = append(open, lane)
 		}
 	}
 	if len(shut) > 0 {
 		if err := q.ShutLanes(ctx, shut); err != nil {
-			return nil, nil, 0, fmt.Errorf("shut lanes: %w", err)
+			return shares{}, 0, fmt.Errorf("shut lanes: %w", err)
 		}
 	}
-	for i, id := range open {
+	for i, lane := range open {
 		share := max(1, room/(len(open)-i))
-		limit := min(c.Pool.RoomAt(id), share, room)
-		if limit == 0 {
+		limit := min(c.Pool.RoomAt(lane.WebhookID), share, room)
+		if lane.Rate > 0 && room > 0 {
+			limit = min(limit, c.allowed(lane))
+			shared.addPaced(lane)
+		}
+		if limit <= 0 {
 			continue
 		}
 		room -= limit
-		ids = append(ids, id)
-		limits = append(limits, int32(limit)) //nolint:gosec // small
+		shared.ids = append(shared.ids, lane.WebhookID)
+		shared.limits = append(shared.limits, int32(limit)) //nolint:gosec // small
 	}
-	return ids, limits, dealt + len(shut), nil
+	return shared, dealt + len(shut), nil
 }
 
 // remove removes a chunk of a deleted webhook's rows, and its lane with the last.
@@ -253,9 +277,40 @@ func (c *Claimer) offer(lease uuid.UUID, row *db.LeaseQueueRowsRow) {
 		return
 	}
 	d.Endpoint = opened
+	if row.Unfiltered && row.Attempt == 1 && row.Filter != nil && !c.filter(d, row) {
+		return
+	}
 	if c.Pool.Offer(&d.Delivery) == dispatch.Refused {
 		c.release(d, pollEvery) // its breaker opened, or the worker closes
 	}
+}
+
+// filter has the attempt ask the webhook's filter first. It gives the row back
+// where this worker cannot read the filter, and reports that: the row waits for
+// one that can.
+func (c *Claimer) filter(d *claimed, row *db.LeaseQueueRowsRow) (readable bool) {
+	asked, err := filter.Compile(row.Filter)
+	if err != nil {
+		c.Log.Error("lanes: filter cannot be read, deliveries wait", "webhook", row.WebhookID, "error", err)
+		next := settle.Again(d.Attempt, time.Minute)
+		next.LastError = "the webhook's filter cannot be read by the worker"
+		c.submit(d, nil, next)
+		return false
+	}
+	d.Load = func(ctx context.Context) (*bus.Event, error) {
+		e, err := c.load(ctx, row)
+		if err != nil {
+			return nil, err
+		}
+		switch matches, err := asked.MatchesBody(e.Body); {
+		case err != nil:
+			return nil, errors.Join(dispatch.ErrUnreadable, err)
+		case !matches:
+			return nil, dispatch.ErrFiltered
+		}
+		return e, nil
+	}
+	return true
 }
 
 func (c *Claimer) ended(d *claimed, o attempt.Outcome) {

@@ -62,6 +62,7 @@ type Row struct {
 	Lease      uuid.UUID // of a row in flight
 	LastStatus int
 	LastError  string
+	Unfiltered bool // the webhook's filter is still to be asked
 }
 
 // Entry is an event and all of its deliveries.

@@ -26,7 +26,7 @@ func TestLedger_SubmitEntry(t *testing.T) {
 		lease := newID()
 		entry.Rows = []Row{
 			{Delivery: failed.Delivery, Webhook: failing, State: Retrying, Attempt: 2, Delay: 5 * time.Second, LastStatus: 503, LastError: "status: it answered 503"},
-			{Delivery: interrupted.Delivery, Webhook: failing, State: Waiting, Attempt: 1, Delay: time.Hour},
+			{Delivery: interrupted.Delivery, Webhook: failing, State: Waiting, Attempt: 1, Delay: time.Hour, Unfiltered: true},
 			{Delivery: newID(), Webhook: slow, State: InFlight, Attempt: 1, Delay: 45 * time.Second, Lease: lease, Kind: Replay},
 			{Delivery: newID(), Webhook: down, State: Exhausted, Attempt: 5, Delay: KeepExhausted},
 		}
@@ -49,12 +49,12 @@ func TestLedger_SubmitEntry(t *testing.T) {
 		expect(w, "what was said", []string{`{"a":"b"} {"c":"d"} answer`},
 			"SELECT concat_ws(' ', request_headers, response_headers, response_body) FROM webhook_logs WHERE webhook_id = $1", ok)
 		expect(w, "the rows", []string{
-			"2 2 5 - 503 status: it answered 503 0",
-			"1 1 45 " + lease.String() + " - - 2",
-			"0 1 3600 - - - 0",
-			"3 5 604800 - - - 0",
+			"2 2 5 - 503 status: it answered 503 0 f",
+			"1 1 45 " + lease.String() + " - - 2 f",
+			"0 1 3600 - - - 0 t",
+			"3 5 604800 - - - 0 f",
 		}, `SELECT concat_ws(' ', state, attempt, extract(epoch FROM due_at - created_at)::int, coalesce(lease_id::text, '-'),
-				coalesce(last_status::text, '-'), coalesce(last_error, '-'), kind)
+				coalesce(last_status::text, '-'), coalesce(last_error, '-'), kind, unfiltered)
 			FROM webhook_queue WHERE event_id = $1 AND event_type = $2 AND event_day = $3 AND epoch = $4 AND stream_seq = $5
 			ORDER BY due_at`, e.ID, e.Type, e.Day, int64(epoch), int64(e.Seq))
 		expect(w, "lanes of the webhooks with rows that will be due, at the earliest of them", []string{

@@ -228,6 +228,7 @@ func rowParams(items []*item, lanes map[uuid.UUID]lane) (params []db.InsertQueue
 			p.LeaseIds = append(p.LeaseIds, r.Lease)
 			p.LastStatuses = append(p.LastStatuses, int16(r.LastStatus)) //nolint:gosec // three digits
 			p.LastErrors = append(p.LastErrors, clean(r.LastError))
+			p.Unfiltered = append(p.Unfiltered, r.Unfiltered)
 			if r.State != Exhausted {
 				wake(lanes, r.Webhook, e.Tenant, r.Delay)
 			}

@@ -22,6 +22,7 @@ import (
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/failpoint"
+	"github.com/primezap/primezap/pkg/filter"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/worker/endpoint"
 )
@@ -38,7 +39,15 @@ type Match struct {
 	Endpoints []*endpoint.Endpoint
 	// Sealed are webhooks that match but cannot be opened; their deliveries wait.
 	Sealed []uuid.UUID
+	// Unfiltered are webhooks of which it is not known whether their filters let the
+	// event pass: this worker cannot read the filter, or it would cost too much here.
+	// Their lanes bring the event to who will ask.
+	Unfiltered []uuid.UUID
 }
+
+// maxSteps is what asking a filter may cost here, by its own reckoning: as much as
+// the row does that it saves.
+const maxSteps = 10_000
 
 // querier is what matching asks of the database.
 type querier interface {
@@ -57,7 +66,8 @@ type Matcher struct {
 	TrustGenerations bool
 
 	tenants   *simplelru.LRU[uuid.UUID, *tenant]
-	endpoints int // in all of them
+	endpoints int             // in all of them
+	data      filter.Document // of the event that filters are asked about
 }
 
 // New returns a matcher with an empty copy.
@@ -73,16 +83,25 @@ func New(q querier, opener endpoint.Opener, log *slog.Logger) *Matcher {
 
 // hook is a webhook in the copy.
 type hook struct {
+	id          uuid.UUID
 	events      []string
 	operational bool
 	endpoint    *endpoint.Endpoint // nil: cannot be opened
+	filter      *filter.Filter     // nil: everything passes
+	unreadable  bool               // it has a filter that is none to us
 }
 
 // tenant is the copy of one tenant's active webhooks.
 type tenant struct {
 	generation int64
 	hooks      map[uuid.UUID]hook
-	byType     map[string]Match // filled as asked, emptied by a change
+	byType     map[string]candidates // filled as asked, emptied by a change
+}
+
+// candidates are the webhooks that subscribe to a type.
+type candidates struct {
+	Match           // as far as the data does not matter
+	filtered []hook // whose filters must be asked
 }
 
 // Match answers for each event of a batch. It asks the database when it is
@@ -124,7 +143,7 @@ func (m *Matcher) Match(ctx context.Context, events []bus.Event) ([]Match, error
 		if t == nil || matches[i].Present {
 			continue // a tenant without a row never had a webhook
 		}
-		matches[i] = t.match(event.Type(events[i].Type))
+		matches[i] = m.filter(&events[i], t.match(event.Type(events[i].Type)))
 	}
 	m.trim()
 	return matches, nil
@@ -152,7 +171,7 @@ func (m *Matcher) upToDate(ctx context.Context, row db.MatchBatchRow) (*tenant, 
 		t.hooks[w.ID] = m.open(row.TenantID, w)
 	}
 	m.endpoints += len(t.hooks)
-	t.byType = map[string]Match{}
+	t.byType = map[string]candidates{}
 	t.generation = row.Generation
 	if len(changed) > 0 {
 		t.generation = max(t.generation, changed[0].TenantGeneration)
@@ -164,33 +183,74 @@ func (m *Matcher) open(tenant uuid.UUID, w db.ChangedWebhooksRow) hook {
 	opened, err := m.opener.Open(endpoint.Sealed{
 		ID: w.ID, Tenant: tenant, Generation: w.Generation, URL: w.Url, Events: w.Events, Secret: w.Secret,
 		PreviousSecret: w.PreviousSecret, PreviousSecretUntil: w.PreviousSecretUntil, Headers: w.Headers,
-		RetryDelays: w.RetryDelays,
+		RetryDelays: w.RetryDelays, RatePerSecond: w.RatePerSecond,
 	})
 	if err != nil {
 		m.log.Error("match: webhook cannot be opened, its deliveries wait", "webhook", w.ID, "error", err)
 	}
-	return hook{events: w.Events, operational: w.Operational, endpoint: opened}
+	h := hook{id: w.ID, events: w.Events, operational: w.Operational, endpoint: opened}
+	if w.Filter != nil {
+		if h.filter, err = filter.Compile(w.Filter); err != nil {
+			m.log.Error("match: filter cannot be read, the webhook's deliveries wait", "webhook", w.ID, "error", err)
+			h.unreadable = true
+		}
+	}
+	return h
 }
 
 // match is the copy's answer for one type. It is shared: not to be changed.
-func (t *tenant) match(eventType event.Type) Match {
+func (t *tenant) match(eventType event.Type) candidates {
 	key := string(eventType)
 	if found, ok := t.byType[key]; ok {
 		return found
 	}
-	var found Match
-	for id, h := range t.hooks {
-		if !slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType, h.operational) }) {
-			continue
-		}
-		if h.endpoint == nil {
-			found.Sealed = append(found.Sealed, id)
-		} else {
-			found.Endpoints = append(found.Endpoints, h.endpoint)
+	var found candidates
+	for _, h := range t.hooks {
+		switch {
+		case !slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType, h.operational) }):
+		case h.unreadable:
+			found.Unfiltered = append(found.Unfiltered, h.id)
+		case h.filter != nil:
+			found.filtered = append(found.filtered, h)
+		default:
+			found.add(h)
 		}
 	}
 	t.byType[strings.Clone(key)] = found
 	return found
+}
+
+// add adds a webhook that gets the event.
+func (m *Match) add(h hook) {
+	if h.endpoint == nil {
+		m.Sealed = append(m.Sealed, h.id)
+	} else {
+		m.Endpoints = append(m.Endpoints, h.endpoint)
+	}
+}
+
+// filter asks the candidates' filters, where there are any: only then the event's
+// data is read, and once for all.
+func (m *Matcher) filter(e *bus.Event, found candidates) Match {
+	if len(found.filtered) == 0 {
+		return found.Match
+	}
+	match := Match{
+		Endpoints: slices.Clip(found.Endpoints), Sealed: slices.Clip(found.Sealed), Unfiltered: slices.Clip(found.Unfiltered),
+	}
+	err := m.data.ReadBody(e.Body)
+	if err != nil {
+		m.log.Error("match: data of an event cannot be filtered, its deliveries wait", "event", e.ID, "error", err)
+	}
+	for _, h := range found.filtered {
+		switch {
+		case err != nil || m.data.Cost(h.filter) > maxSteps:
+			match.Unfiltered = append(match.Unfiltered, h.id)
+		case m.data.Matches(h.filter):
+			match.add(h)
+		}
+	}
+	return match
 }
 
 // trim keeps the copy within its bound: tenants that were not asked for the

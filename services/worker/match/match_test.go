@@ -134,7 +134,7 @@ func (w *world) change(tenant, id uuid.UUID, change func(*db.UpdateWebhookParams
 		}
 		p := db.UpdateWebhookParams{
 			ID: id, Name: hook.Name, Url: hook.Url, Events: hook.Events, Active: hook.Active, Secret: hook.Secret,
-			HeaderNames: hook.HeaderNames, RetryDelays: hook.RetryDelays,
+			HeaderNames: hook.HeaderNames, RetryDelays: hook.RetryDelays, Filter: hook.Filter, RatePerSecond: hook.RatePerSecond,
 		}
 		change(&p)
 		_, err = q.UpdateWebhook(w.t.Context(), p)

@@ -22,6 +22,8 @@ func Outcome(d *dispatch.Delivery, kind ledger.Kind, o attempt.Outcome) (*ledger
 	switch o.Class {
 	case dispatch.ClassNotBegun:
 		return nil, Again(d.Attempt, 0)
+	case dispatch.ClassFiltered:
+		return nil, nil
 	case dispatch.ClassUnreadable:
 		return nil, Again(d.Attempt, unreadablePause)
 	}

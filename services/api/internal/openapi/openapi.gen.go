@@ -401,18 +401,7 @@ type FilterPreview struct {
 }
 
 // FilterPreviewInput Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"filter":{"stage.name":{"$eq":"won"}}}
-type FilterPreviewInput struct {
-	// Data An event's data, instead of an example
-	Data json.RawMessage `json:"data,omitempty"`
-
-	// Event The event type whose example is tried
-	Event *string `json:"event,omitempty"`
-
-	// Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
-	// each with a value or with operators, for example
-	// `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
-	Filter Filter `json:"filter"`
-}
+type FilterPreviewInput = json.RawMessage
 
 // Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 // values; sending that back keeps the stored one.

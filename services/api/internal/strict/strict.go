@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -82,6 +83,72 @@ func Unmarshal(body []byte, into any) error {
 	}
 	return nil
 }
+
+// Members takes a JSON object apart into those of its members that are known, and
+// leaves their values as they are: what they may hold is for others to say. The
+// error is a problem, as Unmarshal's.
+func Members(body []byte, known ...string) (map[string]jsontext.Value, error) {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	members := make(map[string]jsontext.Value, len(known))
+	var faults []problem.FieldError
+	read := func() error {
+		if dec.PeekKind() != '{' {
+			faults = append(faults, problem.FieldError{Detail: "must be an object"})
+			return dec.SkipValue()
+		}
+		if _, err := dec.ReadToken(); err != nil {
+			return err
+		}
+		for dec.PeekKind() != '}' {
+			token, err := dec.ReadToken()
+			if err != nil {
+				return err
+			}
+			name := token.String()
+			value, err := dec.ReadValue()
+			if err != nil {
+				return err
+			}
+			_, twice := members[name]
+			switch at := Pointer(problem.Pointer(name)); {
+			case !slices.Contains(known, name):
+				faults = append(faults, problem.FieldError{Pointer: at, Detail: "is not a known field"})
+			case twice:
+				faults = append(faults, problem.FieldError{Pointer: at, Detail: "is given twice"})
+			default:
+				members[name] = value.Clone()
+			}
+			if len(faults) == maxFaults {
+				return problem.Invalid(faults...)
+			}
+		}
+		_, err := dec.ReadToken()
+		return err
+	}
+	err := read()
+	if err == nil {
+		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
+			err = nil
+		} else if err == nil {
+			err = errTrailing
+		}
+	}
+	if p, ok := errors.AsType[*problem.Problem](err); ok {
+		return nil, p
+	}
+	if err != nil {
+		return nil, Problem(err)
+	}
+	if len(faults) > 0 {
+		return nil, problem.Invalid(faults...)
+	}
+	return members, nil
+}
+
+// maxFaults is how many unknown or repeated fields of a document are named.
+const maxFaults = 20
+
+var errTrailing = errors.New("something follows the document")
 
 // Problem explains an error of the JSON library to the client that sent the
 // document.

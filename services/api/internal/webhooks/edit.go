@@ -30,6 +30,7 @@ const (
 	maxHeaderValue = 1024
 	maxDelays      = 12
 	maxDelay       = 24 * 60 * 60 // seconds
+	maxRate        = 1000         // attempts a second
 )
 
 // mask stands for a header's value in answers. Sent back, it keeps the value.
@@ -90,6 +91,8 @@ func (e *editor) replace(in openapi.WebhookInput) {
 	e.description(in.Description)
 	e.retry(in.Retry)
 	e.row.Operational = in.Operational != nil && *in.Operational
+	e.filter(in.Filter)
+	e.rate(in.Rate)
 }
 
 // merge changes the fields that are given; null gives those that can be absent
@@ -121,6 +124,12 @@ func (e *editor) merge(in openapi.WebhookPatch) {
 	}
 	if in.Operational.Given {
 		e.row.Operational = in.Operational.Or(false)
+	}
+	if in.Filter.Given {
+		e.filter(in.Filter.Or(nil))
+	}
+	if in.Rate.Given {
+		e.rate(in.Rate.Value)
 	}
 }
 
@@ -208,6 +217,30 @@ func (e *editor) retry(given *openapi.RetryInput) {
 			continue
 		}
 		e.row.RetryDelays[i] = int32(delay)
+	}
+}
+
+// filter is stored as it is given.
+func (e *editor) filter(given json.RawMessage) {
+	e.row.Filter = nil
+	if isNull(given) {
+		return
+	}
+	if _, fault := compile(given); fault != nil {
+		e.faults = append(e.faults, *fault)
+		return
+	}
+	e.row.Filter = given
+}
+
+func (e *editor) rate(given *openapi.Rate) {
+	e.row.RatePerSecond = nil
+	switch {
+	case given == nil:
+	case given.PerSecond < 1 || given.PerSecond > maxRate:
+		e.fault("must be 1 to 1000", "rate", "perSecond")
+	default:
+		e.row.RatePerSecond = new(int32(given.PerSecond))
 	}
 }
 

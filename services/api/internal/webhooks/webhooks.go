@@ -263,13 +263,16 @@ func (s *Service) of(ctx context.Context, id string, fn func(*db.Queries, db.Web
 func show(row db.Webhook) openapi.Webhook {
 	w := openapi.Webhook{
 		ID: row.ID, Name: row.Name, URL: row.Url, Description: row.Description, Events: row.Events,
-		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)),
+		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)), Filter: row.Filter,
 		Retry:       openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays)), AutoRecover: row.AutoRecover},
 		Operational: row.Operational, SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 	for _, name := range row.HeaderNames {
 		w.Headers[name] = mask
+	}
+	if row.RatePerSecond != nil {
+		w.Rate = &openapi.Rate{PerSecond: int(*row.RatePerSecond)}
 	}
 	for i, delay := range row.RetryDelays {
 		w.Retry.DelaysSeconds[i] = int(delay)
