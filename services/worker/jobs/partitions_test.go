@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/store"
@@ -98,6 +99,155 @@ func TestDropPartition_RefusesRecentDays(t *testing.T) {
 	}
 	if after := partitionsOf(t, s, "events"); !slices.Equal(before, after) {
 		t.Errorf("the days went from %v to %v", before, after)
+	}
+}
+
+// impatient is a session whose statements fail when they wait for a lock longer
+// than the 50 ms that a drop may stop them for, and what a busy machine adds.
+func impatient(t *testing.T, database *testenv.Database) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), database.URL(testenv.Worker))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	if _, err := conn.Exec(t.Context(), "SET lock_timeout = '500ms'"); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+// write keeps writing to both tables in transactions of its own until stop is
+// closed, and returns how often it did.
+func write(ctx context.Context, conn *pgx.Conn, stop <-chan struct{}) (written int, err error) {
+	for {
+		select {
+		case <-stop:
+			return written, nil
+		default:
+		}
+		for _, insert := range []string{insertEvent, insertLog} {
+			if _, err := conn.Exec(ctx, insert, uuid.NewString()); err != nil {
+				return written, err
+			}
+		}
+		written++
+	}
+}
+
+func TestPartitions_NeverStopWriters(t *testing.T) {
+	t.Parallel()
+	// during has three writers at work while fn runs, and fails the test if one of
+	// them had to wait, or wrote nothing.
+	during := func(t *testing.T, database *testenv.Database, fn func()) {
+		t.Helper()
+		stop := make(chan struct{})
+		type result struct {
+			written int
+			err     error
+		}
+		const writers = 3
+		results := make(chan result, writers)
+		for range writers {
+			conn := impatient(t, database)
+			go func() {
+				n, err := write(t.Context(), conn, stop)
+				results <- result{n, err}
+			}()
+		}
+		fn()
+		close(stop)
+		for range writers {
+			if r := <-results; r.err != nil || r.written == 0 {
+				t.Errorf("a writer wrote %d times, then: %v", r.written, r.err)
+			}
+		}
+	}
+	// hold is a transaction that has written to both tables, and is not done.
+	hold := func(t *testing.T, s *store.Store) pgx.Tx {
+		t.Helper()
+		tx, err := s.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) })
+		for _, insert := range []string{insertEvent, insertLog} {
+			if _, err := tx.Exec(t.Context(), insert, uuid.New()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return tx
+	}
+	const (
+		make5  = "SELECT ensure_partitions(current_date - 44, current_date - 40)"
+		isMade = "SELECT count(*) FROM pg_class WHERE relname LIKE 'webhook_logs_%' AND relkind = 'r'"
+	)
+
+	t.Run("while some are made, nor wait for writers", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s := open(t, database, testenv.Worker)
+		hold(t, s)
+		during(t, database, func() {
+			tx, err := impatient(t, database).Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tx.Exec(t.Context(), make5); err != nil {
+				t.Fatalf("making waits for a writer: %v", err)
+			}
+			// Not committed yet: the writers go on all the same.
+			for range 3 {
+				exec(t, s, insertEvent, uuid.New())
+				exec(t, s, insertLog, uuid.New())
+			}
+			if err := tx.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n := ask[int](t, s, isMade); n < 5 {
+			t.Errorf("%d partitions are there", n)
+		}
+	})
+
+	t.Run("while some are dropped, though the drop has to wait", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s := open(t, database, testenv.Worker)
+		exec(t, s, make5)
+		holder := hold(t, s)
+		log, tries := counting(slog.LevelInfo)
+		p := newPartitioner(s, log)
+		p.pause = 10 * time.Millisecond
+		during(t, database, func() {
+			ended := make(chan error, 1)
+			go func() { ended <- p.Work(t.Context(), nil) }()
+			eventually(t, "tries to drop give up", func() bool { return tries.count.Load() > 10 })
+			if err := holder.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-ended; err != nil {
+				t.Fatal(err)
+			}
+		})
+		if days := partitionsOf(t, s, "webhook_logs"); days[0] != -1 {
+			t.Errorf("there are still the days %v", days)
+		}
+	})
+}
+
+// A partition has the indexes of its table, also that which was made for days to
+// come alone.
+func TestPartitions_HaveEveryIndex(t *testing.T) {
+	t.Parallel()
+	s := open(t, testenv.DB(t), testenv.Worker)
+	exec(t, s, "SELECT ensure_partitions('2001-02-03', '2001-02-03')")
+	for _, table := range []string{"events", "webhook_logs"} {
+		const indexes = "SELECT count(*) FROM pg_index WHERE indrelid = $1::text::regclass"
+		want, got := ask[int](t, s, indexes, table), ask[int](t, s, indexes, table+"_20010203")
+		if got != want || want == 0 {
+			t.Errorf("a new partition of %s has %d indexes, want %d", table, got, want)
+		}
 	}
 }
 
