@@ -38,3 +38,42 @@ SELECT body FROM event_bodies WHERE tenant_id = @tenant_id AND event_day = @even
 -- name: GetEvent :one
 SELECT day, tenant_id, id, type, stream_seq, created_at FROM events
 WHERE tenant_id = @tenant_id AND id = @id AND day = @day;
+
+-- name: FindEvent :one
+-- Of events with this id, the last: a client may give an id again once it is
+-- forgotten. The day leads the key, so each is probed.
+SELECT found.day, found.id, found.type, found.stream_seq, found.contact_id, found.created_at
+FROM (SELECT unnest(@days::date[]) AS day) AS d
+CROSS JOIN LATERAL (SELECT e.day, e.id, e.type, e.stream_seq, e.contact_id, e.created_at FROM events e
+  WHERE e.day = d.day AND e.tenant_id = @tenant_id AND e.id = @id LIMIT 1) AS found
+ORDER BY found.day DESC LIMIT 1;
+
+-- name: ListEvents :many
+-- Newest first: of each type as many (type_limit) as are passed over and wanted of
+-- all. The days bound the partitions.
+SELECT e.id, e.type, e.contact_id, e.created_at
+FROM (SELECT unnest(@types::text[]) AS type) AS t
+CROSS JOIN LATERAL (
+  SELECT n.id, n.type, n.contact_id, n.created_at FROM events n
+  WHERE n.tenant_id = @tenant_id AND n.type = t.type AND n.day BETWEEN @first_day AND @last_day
+    AND n.created_at >= @from_time AND n.created_at < @to_time
+    AND (n.created_at, n.id) < (
+      CASE WHEN sqlc.narg('before_time')::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE sqlc.narg('before_time')::timestamptz END,
+      CASE WHEN sqlc.narg('before_id')::text IS NULL THEN '' ELSE sqlc.narg('before_id')::text END)
+  ORDER BY n.created_at DESC, n.id DESC
+  LIMIT @type_limit
+) AS e
+ORDER BY e.created_at DESC, e.id DESC
+LIMIT @row_limit OFFSET @row_offset;
+
+-- name: CountEvents :one
+SELECT count(*) FROM (
+  SELECT FROM (SELECT unnest(@types::text[]) AS type) AS t
+  CROSS JOIN LATERAL (
+    SELECT FROM events n
+    WHERE n.tenant_id = @tenant_id AND n.type = t.type AND n.day BETWEEN @first_day AND @last_day
+      AND n.created_at >= @from_time AND n.created_at < @to_time
+    LIMIT @cap
+  ) AS e
+  LIMIT @cap
+) AS counted;

@@ -108,3 +108,25 @@ SELECT count(*) FROM (
     AND (sqlc.narg('status_from')::smallint IS NULL OR status BETWEEN sqlc.narg('status_from') AND sqlc.narg('status_to')::smallint)
   LIMIT @cap
 ) AS counted;
+
+-- name: DeliveriesOfEvent :many
+-- What became of an event, a row a delivery: its last attempt, and its row in the
+-- queue if it has one. row_cap bounds the attempts that are looked at.
+WITH attempts AS (
+  SELECT l.delivery_id, l.webhook_id, l.kind, l.attempt, l.counted, l.success, l.status, l.error_class, l.error_message, l.created_at
+  FROM webhook_logs l
+  WHERE l.event_id = @event_id AND l.tenant_id = @tenant_id AND l.created_at >= @since
+  LIMIT @row_cap
+), deliveries AS (
+  SELECT DISTINCT ON (a.delivery_id) a.delivery_id, a.webhook_id, a.kind, a.status, a.error_class, a.error_message, a.created_at,
+    count(*) FILTER (WHERE a.counted) OVER (PARTITION BY a.delivery_id) AS made,
+    bool_or(a.success) OVER (PARTITION BY a.delivery_id) AS delivered
+  FROM attempts a
+  ORDER BY a.delivery_id, a.created_at DESC, a.attempt DESC
+)
+SELECT d.delivery_id, d.webhook_id, d.kind, d.made::int AS attempts, d.delivered::boolean AS delivered, d.status,
+  d.error_class, d.error_message, d.created_at, coalesce(q.state, -1)::smallint AS state
+FROM deliveries d
+LEFT JOIN LATERAL (SELECT r.state FROM webhook_queue r WHERE r.delivery_id = d.delivery_id LIMIT 1) AS q ON true
+ORDER BY d.created_at DESC, d.delivery_id DESC
+LIMIT @row_limit;

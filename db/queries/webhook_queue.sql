@@ -188,3 +188,9 @@ WHERE q.delivery_id = ANY(ARRAY(SELECT k.delivery_id FROM chosen k)) AND q.deliv
 SELECT count(*) FROM (
   SELECT FROM webhook_queue WHERE webhook_id = @webhook_id AND state < 3 AND due_at <= now() LIMIT @cap
 ) AS due;
+
+-- name: QueuedOfEvent :many
+-- The deliveries of a stored event that are not done.
+SELECT delivery_id, webhook_id, kind, state, attempt, last_status, last_error, created_at FROM webhook_queue
+WHERE epoch = @epoch AND stream_seq = @stream_seq AND tenant_id = @tenant_id AND event_id = @event_id
+ORDER BY delivery_id DESC LIMIT @row_limit;

@@ -80,6 +80,16 @@ func Types() []Definition {
 // Operational reports whether t tells of our own service: no client may raise it.
 func (t Type) Operational() bool { return slices.Contains(operational, t) }
 
+// Names returns the names of all types that there are, in alphabetical order.
+func Names() []string {
+	names := make([]string, 0, len(definitions()))
+	for t := range definitions() {
+		names = append(names, string(t))
+	}
+	slices.Sort(names)
+	return names
+}
+
 // Lookup returns the definition of a type, and false where there is none.
 func Lookup(t Type) (Definition, bool) {
 	d, ok := definitions()[t]

@@ -31,14 +31,6 @@ func (pending) GetErasure(context.Context, openapi.GetErasureRequestObject) (ope
 	return nil, errPending
 }
 
-func (pending) ListEvents(context.Context, openapi.ListEventsRequestObject) (openapi.ListEventsResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) GetEvent(context.Context, openapi.GetEventRequestObject) (openapi.GetEventResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CancelReplay(context.Context, openapi.CancelReplayRequestObject) (openapi.CancelReplayResponseObject, error) {
 	return nil, errPending
 }

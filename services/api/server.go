@@ -25,6 +25,7 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
+	"github.com/primezap/primezap/services/api/internal/eventlog"
 	"github.com/primezap/primezap/services/api/internal/ingest"
 	"github.com/primezap/primezap/services/api/internal/keys"
 	"github.com/primezap/primezap/services/api/internal/openapi"
@@ -90,6 +91,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			Limit:   ingest.NewLimit(cfg.MaxRate),
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
+		eventLog:   &eventlog.Service{Store: deps.Store, JetStream: js},
 		auditLog:   &audit.Service{Store: deps.Store},
 		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys},
 		operations: operations{ready: s.Ready, document: doc.json},
@@ -99,6 +101,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 type (
 	events   = ingest.Service
+	eventLog = eventlog.Service
 	access   = keys.Service
 	auditLog = audit.Service
 )
@@ -107,6 +110,7 @@ type (
 type handlers struct {
 	*webhooks.Service
 	*events
+	*eventLog
 	*auditLog
 	*access
 	operations

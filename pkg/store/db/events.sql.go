@@ -12,6 +12,44 @@ import (
 	"github.com/google/uuid"
 )
 
+const countEvents = `-- name: CountEvents :one
+SELECT count(*) FROM (
+  SELECT FROM (SELECT unnest($1::text[]) AS type) AS t
+  CROSS JOIN LATERAL (
+    SELECT FROM events n
+    WHERE n.tenant_id = $2 AND n.type = t.type AND n.day BETWEEN $3 AND $4
+      AND n.created_at >= $5 AND n.created_at < $6
+    LIMIT $7
+  ) AS e
+  LIMIT $7
+) AS counted
+`
+
+type CountEventsParams struct {
+	Types    []string
+	TenantID uuid.UUID
+	FirstDay time.Time
+	LastDay  time.Time
+	FromTime time.Time
+	ToTime   time.Time
+	Cap      int32
+}
+
+func (q *Queries) CountEvents(ctx context.Context, arg CountEventsParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countEvents,
+		arg.Types,
+		arg.TenantID,
+		arg.FirstDay,
+		arg.LastDay,
+		arg.FromTime,
+		arg.ToTime,
+		arg.Cap,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const ensurePartitions = `-- name: EnsurePartitions :one
 SELECT ensure_partitions($1::date, $2::date)::int AS made
 `
@@ -32,6 +70,39 @@ func (q *Queries) EventBody(ctx context.Context, tenantID uuid.UUID, eventDay ti
 	var body []byte
 	err := row.Scan(&body)
 	return body, err
+}
+
+const findEvent = `-- name: FindEvent :one
+SELECT found.day, found.id, found.type, found.stream_seq, found.contact_id, found.created_at
+FROM (SELECT unnest($1::date[]) AS day) AS d
+CROSS JOIN LATERAL (SELECT e.day, e.id, e.type, e.stream_seq, e.contact_id, e.created_at FROM events e
+  WHERE e.day = d.day AND e.tenant_id = $2 AND e.id = $3 LIMIT 1) AS found
+ORDER BY found.day DESC LIMIT 1
+`
+
+type FindEventRow struct {
+	Day       time.Time
+	ID        string
+	Type      string
+	StreamSeq int64
+	ContactID *string
+	CreatedAt time.Time
+}
+
+// Of events with this id, the last: a client may give an id again once it is
+// forgotten. The day leads the key, so each is probed.
+func (q *Queries) FindEvent(ctx context.Context, days []time.Time, tenantID uuid.UUID, iD string) (FindEventRow, error) {
+	row := q.db.QueryRow(ctx, findEvent, days, tenantID, iD)
+	var i FindEventRow
+	err := row.Scan(
+		&i.Day,
+		&i.ID,
+		&i.Type,
+		&i.StreamSeq,
+		&i.ContactID,
+		&i.CreatedAt,
+	)
+	return i, err
 }
 
 const getEvent = `-- name: GetEvent :one
@@ -91,6 +162,83 @@ func (q *Queries) InsertEvents(ctx context.Context, arg InsertEventsParams) erro
 		arg.Created,
 	)
 	return err
+}
+
+const listEvents = `-- name: ListEvents :many
+SELECT e.id, e.type, e.contact_id, e.created_at
+FROM (SELECT unnest($1::text[]) AS type) AS t
+CROSS JOIN LATERAL (
+  SELECT n.id, n.type, n.contact_id, n.created_at FROM events n
+  WHERE n.tenant_id = $2 AND n.type = t.type AND n.day BETWEEN $3 AND $4
+    AND n.created_at >= $5 AND n.created_at < $6
+    AND (n.created_at, n.id) < (
+      CASE WHEN $7::timestamptz IS NULL THEN 'infinity'::timestamptz ELSE $7::timestamptz END,
+      CASE WHEN $8::text IS NULL THEN '' ELSE $8::text END)
+  ORDER BY n.created_at DESC, n.id DESC
+  LIMIT $9
+) AS e
+ORDER BY e.created_at DESC, e.id DESC
+LIMIT $11 OFFSET $10
+`
+
+type ListEventsParams struct {
+	Types      []string
+	TenantID   uuid.UUID
+	FirstDay   time.Time
+	LastDay    time.Time
+	FromTime   time.Time
+	ToTime     time.Time
+	BeforeTime *time.Time
+	BeforeID   *string
+	TypeLimit  int32
+	RowOffset  int32
+	RowLimit   int32
+}
+
+type ListEventsRow struct {
+	ID        string
+	Type      string
+	ContactID *string
+	CreatedAt time.Time
+}
+
+// Newest first: of each type as many (type_limit) as are passed over and wanted of
+// all. The days bound the partitions.
+func (q *Queries) ListEvents(ctx context.Context, arg ListEventsParams) ([]ListEventsRow, error) {
+	rows, err := q.db.Query(ctx, listEvents,
+		arg.Types,
+		arg.TenantID,
+		arg.FirstDay,
+		arg.LastDay,
+		arg.FromTime,
+		arg.ToTime,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.TypeLimit,
+		arg.RowOffset,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ListEventsRow
+	for rows.Next() {
+		var i ListEventsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Type,
+			&i.ContactID,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const matchBatch = `-- name: MatchBatch :many

@@ -136,6 +136,87 @@ func (q *Queries) CountLogsOfEvent(ctx context.Context, arg CountLogsOfEventPara
 	return count, err
 }
 
+const deliveriesOfEvent = `-- name: DeliveriesOfEvent :many
+WITH attempts AS (
+  SELECT l.delivery_id, l.webhook_id, l.kind, l.attempt, l.counted, l.success, l.status, l.error_class, l.error_message, l.created_at
+  FROM webhook_logs l
+  WHERE l.event_id = $2 AND l.tenant_id = $3 AND l.created_at >= $4
+  LIMIT $5
+), deliveries AS (
+  SELECT DISTINCT ON (a.delivery_id) a.delivery_id, a.webhook_id, a.kind, a.status, a.error_class, a.error_message, a.created_at,
+    count(*) FILTER (WHERE a.counted) OVER (PARTITION BY a.delivery_id) AS made,
+    bool_or(a.success) OVER (PARTITION BY a.delivery_id) AS delivered
+  FROM attempts a
+  ORDER BY a.delivery_id, a.created_at DESC, a.attempt DESC
+)
+SELECT d.delivery_id, d.webhook_id, d.kind, d.made::int AS attempts, d.delivered::boolean AS delivered, d.status,
+  d.error_class, d.error_message, d.created_at, coalesce(q.state, -1)::smallint AS state
+FROM deliveries d
+LEFT JOIN LATERAL (SELECT r.state FROM webhook_queue r WHERE r.delivery_id = d.delivery_id LIMIT 1) AS q ON true
+ORDER BY d.created_at DESC, d.delivery_id DESC
+LIMIT $1
+`
+
+type DeliveriesOfEventParams struct {
+	RowLimit int32
+	EventID  string
+	TenantID uuid.UUID
+	Since    time.Time
+	RowCap   int32
+}
+
+type DeliveriesOfEventRow struct {
+	DeliveryID   uuid.UUID
+	WebhookID    uuid.UUID
+	Kind         int16
+	Attempts     int32
+	Delivered    bool
+	Status       int16
+	ErrorClass   *string
+	ErrorMessage *string
+	CreatedAt    time.Time
+	State        int16
+}
+
+// What became of an event, a row a delivery: its last attempt, and its row in the
+// queue if it has one. row_cap bounds the attempts that are looked at.
+func (q *Queries) DeliveriesOfEvent(ctx context.Context, arg DeliveriesOfEventParams) ([]DeliveriesOfEventRow, error) {
+	rows, err := q.db.Query(ctx, deliveriesOfEvent,
+		arg.RowLimit,
+		arg.EventID,
+		arg.TenantID,
+		arg.Since,
+		arg.RowCap,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DeliveriesOfEventRow
+	for rows.Next() {
+		var i DeliveriesOfEventRow
+		if err := rows.Scan(
+			&i.DeliveryID,
+			&i.WebhookID,
+			&i.Kind,
+			&i.Attempts,
+			&i.Delivered,
+			&i.Status,
+			&i.ErrorClass,
+			&i.ErrorMessage,
+			&i.CreatedAt,
+			&i.State,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertLogs = `-- name: InsertLogs :exec
 INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind,
   counted, success, status, duration_ms, dns_ms, connect_ms, tls_ms, first_byte_ms, request_headers,

@@ -386,6 +386,67 @@ func (q *Queries) PurgeExhausted(ctx context.Context, rowLimit int32) (int64, er
 	return result.RowsAffected(), nil
 }
 
+const queuedOfEvent = `-- name: QueuedOfEvent :many
+SELECT delivery_id, webhook_id, kind, state, attempt, last_status, last_error, created_at FROM webhook_queue
+WHERE epoch = $1 AND stream_seq = $2 AND tenant_id = $3 AND event_id = $4
+ORDER BY delivery_id DESC LIMIT $5
+`
+
+type QueuedOfEventParams struct {
+	Epoch     int64
+	StreamSeq int64
+	TenantID  uuid.UUID
+	EventID   string
+	RowLimit  int32
+}
+
+type QueuedOfEventRow struct {
+	DeliveryID uuid.UUID
+	WebhookID  uuid.UUID
+	Kind       int16
+	State      int16
+	Attempt    int16
+	LastStatus *int16
+	LastError  *string
+	CreatedAt  time.Time
+}
+
+// The deliveries of a stored event that are not done.
+func (q *Queries) QueuedOfEvent(ctx context.Context, arg QueuedOfEventParams) ([]QueuedOfEventRow, error) {
+	rows, err := q.db.Query(ctx, queuedOfEvent,
+		arg.Epoch,
+		arg.StreamSeq,
+		arg.TenantID,
+		arg.EventID,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []QueuedOfEventRow
+	for rows.Next() {
+		var i QueuedOfEventRow
+		if err := rows.Scan(
+			&i.DeliveryID,
+			&i.WebhookID,
+			&i.Kind,
+			&i.State,
+			&i.Attempt,
+			&i.LastStatus,
+			&i.LastError,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const recoverQueueRows = `-- name: RecoverQueueRows :execrows
 WITH chosen AS (
   SELECT r.delivery_id, row_number() OVER (ORDER BY r.due_at) AS turn

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
+	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
 )
@@ -54,7 +55,7 @@ INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint, gen
 INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint)
 	SELECT gen_random_uuid(), gen_random_uuid(), 'other', 'https://example.com', '{*}', '', '' FROM generate_series(1, 20000);
 INSERT INTO events (day, tenant_id, id, type, stream_seq, created_at)
-	SELECT current_date, '0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', n, now() FROM generate_series(0, 199999) AS n;
+	SELECT current_date, '0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', n, current_date + n * interval '1 microsecond' FROM generate_series(0, 199999) AS n;
 INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms)
 	SELECT ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid, current_date + n * interval '1 microsecond',
 		('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', gen_random_uuid(), 'e' || n,
@@ -310,6 +311,35 @@ func apiQueries() []query {
 			_, _ = q.CountAuditOf(ctx, db.CountAuditOfParams{TenantID: tenant, SubjectID: hook(7).String(), FromTime: from, ToTime: to, Cap: 10_000})
 		}},
 		{name: "EnableWebhook", rows: 4, call: func(q *db.Queries) { _, _ = q.EnableWebhook(ctx, hook(7)) }},
+		{name: "ListEvents", rows: 150, call: func(q *db.Queries) {
+			_, _ = q.ListEvents(ctx, db.ListEventsParams{
+				TenantID: tenant, Types: event.Names(), FromTime: from, ToTime: to, FirstDay: from, LastDay: to, TypeLimit: 20, RowLimit: 20,
+			})
+		}},
+		{name: "ListEvents, deep by cursor", rows: 150, call: func(q *db.Queries) {
+			_, _ = q.ListEvents(ctx, db.ListEventsParams{
+				TenantID: tenant, Types: event.Names(), FromTime: from, ToTime: to, FirstDay: from, LastDay: to, TypeLimit: 20, RowLimit: 20,
+				BeforeTime: &before, BeforeID: new("e150000"),
+			})
+		}},
+		{name: "CountEvents", rows: 25_000, call: func(q *db.Queries) {
+			_, _ = q.CountEvents(ctx, db.CountEventsParams{
+				TenantID: tenant, Types: event.Names(), FromTime: from, ToTime: to, FirstDay: from, LastDay: to, Cap: 10_000,
+			})
+		}},
+		{name: "FindEvent", rows: 5, call: func(q *db.Queries) {
+			days := make([]time.Time, 40)
+			for i := range days {
+				days[i] = midnight.AddDate(0, 0, 1-i)
+			}
+			_, _ = q.FindEvent(ctx, days, tenant, "e7")
+		}},
+		{name: "DeliveriesOfEvent", rows: 6, call: func(q *db.Queries) {
+			_, _ = q.DeliveriesOfEvent(ctx, db.DeliveriesOfEventParams{EventID: "e7", TenantID: tenant, Since: from, RowCap: 20_000, RowLimit: 1000})
+		}},
+		{name: "QueuedOfEvent", rows: 2, call: func(q *db.Queries) {
+			_, _ = q.QueuedOfEvent(ctx, db.QueuedOfEventParams{Epoch: 1, StreamSeq: 7, TenantID: tenant, EventID: "e7", RowLimit: 1000})
+		}},
 		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
 		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},
 	}

@@ -314,6 +314,7 @@ type EventAccepted struct {
 
 // EventDelivery defines model for EventDelivery.
 type EventDelivery struct {
+	// Attempts Those that counted
 	Attempts      int                `json:"attempts"`
 	ID            openapi_types.UUID `json:"id"`
 	Kind          Kind               `json:"kind"`
@@ -327,20 +328,20 @@ type EventDelivery struct {
 	WebhookID openapi_types.UUID `json:"webhookId"`
 }
 
-// EventDetail Examples: {"body":{"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"event":"deal.moved","timestamp":"2026-03-02T12:00:00Z"},"contactId":"contact_1","createdAt":"2026-03-02T12:00:00Z","deliveries":[{"attempts":1,"id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastAttemptAt":"2026-03-02T12:00:01Z","lastError":null,"lastStatus":200,"state":"delivered","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
+// EventDetail Examples: {"body":{"data":{"contact":{"email":null,"id":"0199f3c7-0adf-7389-a3a0-65cf0becd7b0","name":"Marcos Vinícius Araújo","phone":"+5521987650001","tags":["lead","implante"]},"deal":{"createdAt":"2025-10-17T20:31:09Z","currency":"BRL","expectedCloseDate":"2025-11-14","id":"0199f3de-7f05-79e7-9fc5-414934b9b5df","owner":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"pipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"stage":{"id":"019594bd-7ce6-7f28-a85c-2cce39263059","name":"Proposta enviada"},"status":"open","title":"Implante + coroa – Marcos Araújo","updatedAt":"2025-10-23T14:09:12Z","valueCents":629090},"movedBy":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira","type":"user"},"previousPipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"previousStage":{"id":"019594bd-7e1a-70f2-a430-64b3d3ac94af","name":"Avaliação agendada"}},"event":"deal.moved","timestamp":"2025-10-23T14:09:12Z"},"contactId":"0199f3c7-0adf-7389-a3a0-65cf0becd7b0","createdAt":"2025-10-23T14:09:12.415093Z","deliveries":[{"attempts":1,"id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastAttemptAt":"2025-10-23T14:09:12.441701Z","lastError":null,"lastStatus":200,"state":"delivered","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type EventDetail struct {
 	// Body What is signed and sent
 	Body      json.RawMessage `json:"body"`
 	ContactID *string         `json:"contactId"`
 	CreatedAt time.Time       `json:"createdAt"`
 
-	// Deliveries At most 1 000
+	// Deliveries At most 1 000, those not attempted yet and the last attempted first
 	Deliveries []EventDelivery `json:"deliveries"`
 	Event      string          `json:"event"`
 	ID         string          `json:"id"`
 }
 
-// EventInput Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"event":"deal.moved"}
+// EventInput Examples: {"data":{"contact":{"email":null,"id":"0199f3c7-0adf-7389-a3a0-65cf0becd7b0","name":"Marcos Vinícius Araújo","phone":"+5521987650001","tags":["lead","implante"]},"deal":{"createdAt":"2025-10-17T20:31:09Z","currency":"BRL","expectedCloseDate":"2025-11-14","id":"0199f3de-7f05-79e7-9fc5-414934b9b5df","owner":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"pipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"stage":{"id":"019594bd-7ce6-7f28-a85c-2cce39263059","name":"Proposta enviada"},"status":"open","title":"Implante + coroa – Marcos Araújo","updatedAt":"2025-10-23T14:09:12Z","valueCents":629090},"movedBy":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira","type":"user"},"previousPipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"previousStage":{"id":"019594bd-7e1a-70f2-a430-64b3d3ac94af","name":"Avaliação agendada"}},"event":"deal.moved"}
 type EventInput struct {
 	// Data Normalised as JavaScript would write it, then kept as it is. At most 256 KiB
 	// and 64 levels; integers beyond ±(2^53−1) must be strings.

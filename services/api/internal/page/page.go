@@ -40,6 +40,10 @@ type Request struct {
 // Parse reads the parameters as they stand in the query, nil for those that do
 // not. keySize is the length of the list's keys.
 func Parse(number, limit, cursor *string, keySize int) (Request, []problem.FieldError) {
+	return parse(number, limit, cursor, func(key []byte) bool { return len(key) == keySize })
+}
+
+func parse(number, limit, cursor *string, valid func(key []byte) bool) (Request, []problem.FieldError) {
 	r := Request{number: 1, limit: defaultLimit}
 	var faults []problem.FieldError
 	if limit != nil {
@@ -67,7 +71,7 @@ func Parse(number, limit, cursor *string, keySize int) (Request, []problem.Field
 		}
 	case cursor != nil:
 		key, err := base64.RawURLEncoding.DecodeString(*cursor)
-		if err != nil || len(key) != keySize {
+		if err != nil || !valid(key) {
 			faults = append(faults, problem.FieldError{Pointer: "/cursor", Detail: "must be a nextCursor of this list"})
 		}
 		r.number, r.after = 0, key
@@ -138,4 +142,24 @@ func (r Request) AfterTime() (*time.Time, *uuid.UUID) {
 	at := time.UnixMicro(int64(binary.BigEndian.Uint64(r.after))) //nolint:gosec // written just above
 	id := uuid.UUID(r.after[8:])
 	return &at, &id
+}
+
+// ParseText is Parse for a list in the order of a time, then an id that is a text
+// for which valid holds.
+func ParseText(number, limit, cursor *string, valid func(id string) bool) (Request, []problem.FieldError) {
+	return parse(number, limit, cursor, func(key []byte) bool { return len(key) > 8 && valid(string(key[8:])) })
+}
+
+// TimeTextKey is TimeKey for an id that is a text.
+func TimeTextKey(at time.Time, id string) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(at.UnixMicro())), id...) //nolint:gosec // read back as it was
+}
+
+// AfterTimeText is the time and id in the cursor, nil without one.
+func (r Request) AfterTimeText() (*time.Time, *string) {
+	if r.after == nil {
+		return nil, nil
+	}
+	at := time.UnixMicro(int64(binary.BigEndian.Uint64(r.after))) //nolint:gosec // written just above
+	return &at, new(string(r.after[8:]))
 }
