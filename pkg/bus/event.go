@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ const (
 	headerContact     = "Primezap-Contact"
 	headerTraceparent = "Primezap-Trace"  // not traceparent: the server parses that one, for traces of its own
 	headerReason      = "Primezap-Reason" // in POISON
+	headerSource      = "Primezap-Seq"    // in POISON: where the message stands in EVENTS
 )
 
 // Event is one domain event, to be published or as read.
@@ -42,7 +44,7 @@ type Event struct {
 	Type        string
 	ID          string
 	Day         time.Time // UTC midnight
-	Contact     string    // whom it is about, where it is about somebody
+	Contact     string    // whom it is about, as event.ContactKey has it; empty for nobody
 	Traceparent string
 	Body        []byte // JS-stable, as it will be signed
 
@@ -120,9 +122,10 @@ func (p *Publisher) Publish(ctx context.Context, events ...Event) []error {
 }
 
 // Poison stores a message that cannot be delivered, with the reason, for an
-// operator to look at. source is a word for who gave it up.
-func (p *Publisher) Poison(ctx context.Context, tenant, source, reason string, header nats.Header, body []byte) error {
-	kept := nats.Header{headerReason: {reason}}
+// operator to look at. source is a word for who gave it up; seq is where it stands
+// in EVENTS.
+func (p *Publisher) Poison(ctx context.Context, tenant, source, reason string, seq uint64, header nats.Header, body []byte) error {
+	kept := nats.Header{headerReason: {reason}, headerSource: {strconv.FormatUint(seq, 10)}}
 	for _, name := range []string{headerID, headerDay, headerContact} {
 		if values, ok := header[name]; ok {
 			kept[name] = values
@@ -165,6 +168,16 @@ func message(e *Event) *nats.Msg {
 		Header:  header,
 		Data:    e.Body,
 	}
+}
+
+// TenantOf is the tenant that a message's subject names, and whether it names one.
+func TenantOf(subject string) (tenant uuid.UUID, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) < 3 {
+		return uuid.UUID{}, false
+	}
+	tenant, err := uuid.Parse(tokens[2])
+	return tenant, err == nil
 }
 
 // Parse reads an event from a message's subject, headers and body. seq and

@@ -300,7 +300,7 @@ func TestPublisher_Poison(t *testing.T) {
 	}
 	p := publisher(t, a.worker)
 	for range 2 { // an id for deduplication is not kept: each is stored
-		if err := p.Poison(t.Context(), tenant.String(), "parse", "line one\r\nNats-Msg-Id: forged", header, []byte("body")); err != nil {
+		if err := p.Poison(t.Context(), tenant.String(), "parse", "line one\r\nNats-Msg-Id: forged", 9, header, []byte("body")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -323,14 +323,14 @@ func TestPublisher_Poison(t *testing.T) {
 		t.Errorf("reason %q", reason)
 	}
 	delete(msg.Header, "Primezap-Reason")
-	want := nats.Header{"Primezap-Event-Id": {"e1"}, "Primezap-Day": {"not a day"}, "Primezap-Contact": {"c"}}
+	want := nats.Header{"Primezap-Event-Id": {"e1"}, "Primezap-Day": {"not a day"}, "Primezap-Contact": {"c"}, "Primezap-Seq": {"9"}}
 	if !reflect.DeepEqual(msg.Header, want) {
 		t.Errorf("headers %v, want %v", msg.Header, want)
 	}
 	if err := a.admin.DeleteStream(t.Context(), bus.StreamPoison); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Poison(t.Context(), tenant.String(), "parse", "r", header, nil); !errors.Is(err, jetstream.ErrNoStreamResponse) {
+	if err := p.Poison(t.Context(), tenant.String(), "parse", "r", 9, header, nil); !errors.Is(err, jetstream.ErrNoStreamResponse) {
 		t.Errorf("without a stream: %v", err)
 	}
 }

@@ -163,6 +163,12 @@ func Users() []User {
 				"$JS.API.CONSUMER.CREATE." + StreamEvents + "." + ConsumerLive + ".>",
 				"$JS.API.CONSUMER.CREATE." + StreamEvents + "." + ConsumerBulk + ".>",
 				"$JS.ACK." + StreamEvents + ".>",
+				// What somebody asked to have erased. Messages of EVENTS are read directly.
+				"$JS.API.STREAM.MSG.DELETE." + StreamEvents,
+				"$JS.API.STREAM.INFO." + StreamPoison,
+				"$JS.API.STREAM.MSG.GET." + StreamPoison,
+				"$JS.API.STREAM.MSG.DELETE." + StreamPoison,
+				"$JS.API.STREAM.PURGE." + StreamPoison,
 			},
 			Subscribe: []string{Inbox(UserWorker) + ".>", SubjectTest},
 			Responses: true,

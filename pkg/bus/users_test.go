@@ -75,7 +75,7 @@ func TestUsers_MayDoTheirWork(t *testing.T) {
 		messages.Stop()
 	}
 	publish(t, a.worker, newEvent("l3"))
-	if err := publisher(t, a.worker).Poison(t.Context(), tenant.String(), "ledger", "r", nil, nil); err != nil {
+	if err := publisher(t, a.worker).Poison(t.Context(), tenant.String(), "ledger", "r", 1, nil, nil); err != nil {
 		t.Error(err)
 	}
 	if s := stock(t, a.worker); s.Floors[bus.ConsumerBulk].Seq != 3 || s.Floors[bus.ConsumerLive].Seq != 1 {
@@ -113,6 +113,8 @@ var allowed = map[string][]string{
 		"$JS.API.CONSUMER.INFO.EVENTS.>", "$JS.API.CONSUMER.MSG.NEXT.EVENTS.>",
 		"$JS.API.CONSUMER.CREATE.EVENTS.deliver-live.>", "$JS.API.CONSUMER.CREATE.EVENTS.deliver-bulk.>",
 		"$JS.ACK.EVENTS.>",
+		"$JS.API.STREAM.MSG.DELETE.EVENTS", "$JS.API.STREAM.INFO.POISON", "$JS.API.STREAM.MSG.GET.POISON",
+		"$JS.API.STREAM.MSG.DELETE.POISON", "$JS.API.STREAM.PURGE.POISON",
 	},
 	bus.UserAdmin: {"$JS.API.>"},
 }

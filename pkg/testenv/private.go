@@ -57,6 +57,9 @@ func PrivateNATS(t testing.TB) *NATSProcess {
 	return n
 }
 
+// Dir is where the server keeps its files.
+func (n *NATSProcess) Dir() string { return n.config.Dir }
+
 // Kill ends the server with kill -9.
 func (n *NATSProcess) Kill() {
 	n.t.Helper()

@@ -516,7 +516,7 @@ func TestIntake_Poison(t *testing.T) {
 	for subject, reason := range map[string]string{
 		"poison." + tenant.String() + ".ledger":     "refused by the database",
 		"poison." + tenant.String() + ".redelivery": "delivered 20 times",
-		"poison.unknown.parse":                      "",
+		"poison." + tenant.String() + ".parse":      "",
 	} {
 		msg, err := poison.GetLastMsgForSubject(t.Context(), subject)
 		if err != nil {

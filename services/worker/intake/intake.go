@@ -288,7 +288,11 @@ func (in *Intake) hold(msg jetstream.Msg) *held {
 	event, err := bus.Parse(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream, meta.Timestamp)
 	switch {
 	case err != nil:
-		in.poison("unknown", "parse", err.Error(), []jetstream.Msg{msg})
+		whose := "unknown"
+		if tenant, ok := bus.TenantOf(msg.Subject()); ok {
+			whose = tenant.String() // what is deleted of a tenant is found by it
+		}
+		in.poison(whose, "parse", err.Error(), []jetstream.Msg{msg})
 		return nil
 	case meta.NumDelivered >= maxDeliveries:
 		in.poison(event.Tenant.String(), "redelivery", fmt.Sprintf("delivered %d times", meta.NumDelivered), []jetstream.Msg{msg})
@@ -439,7 +443,11 @@ func (in *Intake) poison(tenant, source, reason string, msgs []jetstream.Msg) {
 	defer cancel()
 	for _, msg := range msgs {
 		in.log.Error("intake: poison", "tenant", tenant, "source", source, "reason", reason)
-		if err := in.publisher.Poison(ctx, tenant, source, reason, msg.Headers(), msg.Data()); err != nil {
+		var seq uint64
+		if meta, err := msg.Metadata(); err == nil {
+			seq = meta.Sequence.Stream
+		}
+		if err := in.publisher.Poison(ctx, tenant, source, reason, seq, msg.Headers(), msg.Data()); err != nil {
 			in.log.Error("intake: poison", "error", err)
 			continue
 		}

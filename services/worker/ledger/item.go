@@ -180,11 +180,14 @@ func (it *item) giveUp() {
 	it.written = Poisoned
 }
 
-// late turns the item into its logs, not counted: its origin is gone.
+// late turns the item into its logs, not counted: its origin is gone. They keep
+// no word of the endpoint's answer. An erasure may be why the origin is gone, and
+// what it removed must not come back, however late this is.
 func (it *item) late() []*Log {
 	logs := it.logs()
 	for _, log := range logs {
 		log.Counted = false
+		log.Outcome.ResponseBody, log.Outcome.ResponseHeaders = "", nil
 	}
 	return logs
 }

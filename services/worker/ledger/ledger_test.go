@@ -106,6 +106,9 @@ func TestLedger_SubmitEntry(t *testing.T) {
 		expect(w, "lanes", []int64{0}, "SELECT count(*) FROM webhook_lanes")
 		expect(w, "logs of the second", []bool{false, false},
 			"SELECT counted FROM webhook_logs WHERE id = ANY($1)", []uuid.UUID{second.Logs[0].ID, second.Logs[1].ID})
+		// Its entry may be there because somebody had its contact erased.
+		expect(w, "what the logs of the second keep of the answers", []string{"200", "200"},
+			"SELECT concat_ws(' ', status, response_headers, response_body) FROM webhook_logs WHERE id = ANY($1)", []uuid.UUID{second.Logs[0].ID, second.Logs[1].ID})
 		expect(w, "counted calls", []int64{2}, "SELECT sum(total)::bigint FROM webhook_stats_hourly")
 		w.consistent()
 	})
@@ -246,6 +249,8 @@ func TestLedger_SubmitResult(t *testing.T) {
 				t.Errorf("the rows are %v, were %v", after, before)
 			}
 			expect(w, "late logs that count", []bool{false, false}, "SELECT counted FROM webhook_logs WHERE id = ANY($1)", late)
+			expect(w, "late logs that keep an answer", []int64{0},
+				"SELECT count(*) FROM webhook_logs WHERE id = ANY($1) AND (response_body IS NOT NULL OR response_headers IS NOT NULL)", late)
 			w.consistent()
 		})
 	}

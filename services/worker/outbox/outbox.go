@@ -27,6 +27,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
@@ -186,7 +187,7 @@ func (r *Relay) publish(ctx context.Context, rows []db.OutboxBatchRow, held map[
 		for i, row := range run {
 			events[i] = bus.Event{
 				Tenant: row.TenantID, Class: bus.Live, Type: row.EventType, ID: row.EventID, Day: row.Day,
-				Body: row.Body, Deduplicate: true,
+				Contact: event.ContactKey(event.ContactOf(row.Body)), Body: row.Body, Deduplicate: true,
 			}
 		}
 		for i, err := range r.publisher.Publish(ctx, events...) {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
@@ -195,6 +196,21 @@ func TestRelay_Run(t *testing.T) {
 			}
 		}
 		w.emptied()
+	})
+
+	t.Run("says whom an event is about, as the api does", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		plain, other := row("plain", ""), row("other", "")
+		plain.Body = []byte(`{"event":"message.received","data":{"contact":{"id":"c1"}}}`)
+		other.Body = []byte(`{"event":"message.received","data":{"contact":{"id":"+55 11 5555"}}}`)
+		w.insert(plain, other, row("nobody's", ""))
+		w.relay()
+		for _, want := range []string{"c1", event.ContactKey("+55 11 5555"), ""} {
+			if e := w.next(); e.Contact != want {
+				t.Errorf("%s is about %q, want %q", e.ID, e.Contact, want)
+			}
+		}
 	})
 
 	t.Run("finds a row that commits behind others", func(t *testing.T) {
