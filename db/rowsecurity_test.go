@@ -27,7 +27,8 @@ var crossing = map[string][]string{
 	db.RoleAPI: nil,
 	db.RoleWorker: {
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
-		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_queue", "webhook_lanes", "webhook_health", "audit_log",
+		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_queue", "webhook_lanes", "webhook_health",
+		"erasures", "tenant_deletions", "audit_log",
 	},
 	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
 	// It hands functions over to the definer, so it is a member of it: no more.

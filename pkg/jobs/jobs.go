@@ -16,6 +16,10 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
+// behindHouse is the priority of jobs that many may ask for: the periodic ones,
+// with 1, do not wait for them.
+const behindHouse = 2
+
 // Replay puts stored events into a webhook's queue: the row of replays with ID.
 type Replay struct {
 	ID uuid.UUID `json:"id"`
@@ -32,6 +36,9 @@ type Erasure struct {
 // Kind is what River calls the job.
 func (Erasure) Kind() string { return "erasure" }
 
+// InsertOpts puts it behind what keeps house.
+func (Erasure) InsertOpts() river.InsertOpts { return river.InsertOpts{Priority: behindHouse} }
+
 // TenantDeletion deletes a tenant: the row of tenant_deletions with ID.
 type TenantDeletion struct {
 	ID uuid.UUID `json:"id"`
@@ -39,6 +46,9 @@ type TenantDeletion struct {
 
 // Kind is what River calls the job.
 func (TenantDeletion) Kind() string { return "tenant_deletion" }
+
+// InsertOpts puts it behind what keeps house.
+func (TenantDeletion) InsertOpts() river.InsertOpts { return river.InsertOpts{Priority: behindHouse} }
 
 // Inserter inserts jobs. It runs none.
 type Inserter struct{ client *river.Client[pgx.Tx] }

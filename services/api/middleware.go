@@ -21,6 +21,7 @@ import (
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/services/api/internal/privacy"
 )
 
 // requestID names the request in answer and logs: as the client did, if that is
@@ -118,6 +119,23 @@ func bounded(next echo.HandlerFunc) echo.HandlerFunc {
 		req.Body = http.MaxBytesReader(c.Response(), req.Body, maxBody)
 		c.SetRequest(req)
 		return next(c)
+	}
+}
+
+// living refuses requests that act for a deleted tenant: by a token, or by the
+// platform that named it. A key of such a tenant is not found in the first place.
+func living(tenants *privacy.Tenants) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			ctx := c.Request().Context()
+			p, _ := auth.FromContext(ctx)
+			if p.KeyID == uuid.Nil || c.Request().Header.Get(auth.TenantHeader) != "" {
+				if err := tenants.Refuse(ctx, p.Tenant); err != nil {
+					return err
+				}
+			}
+			return next(c)
+		}
 	}
 }
 

@@ -23,26 +23,10 @@ func (pending) GetWebhookStats(context.Context, openapi.GetWebhookStatsRequestOb
 	return nil, errPending
 }
 
-func (pending) CreateErasure(context.Context, openapi.CreateErasureRequestObject) (openapi.CreateErasureResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) GetErasure(context.Context, openapi.GetErasureRequestObject) (openapi.GetErasureResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CancelReplay(context.Context, openapi.CancelReplayRequestObject) (openapi.CancelReplayResponseObject, error) {
 	return nil, errPending
 }
 
 func (pending) GetReplay(context.Context, openapi.GetReplayRequestObject) (openapi.GetReplayResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) CreateTenantDeletion(context.Context, openapi.CreateTenantDeletionRequestObject) (openapi.CreateTenantDeletionResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) GetTenantDeletion(context.Context, openapi.GetTenantDeletionRequestObject) (openapi.GetTenantDeletionResponseObject, error) {
 	return nil, errPending
 }

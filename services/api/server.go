@@ -21,6 +21,7 @@ import (
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/egress"
+	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
@@ -29,6 +30,7 @@ import (
 	"github.com/primezap/primezap/services/api/internal/ingest"
 	"github.com/primezap/primezap/services/api/internal/keys"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/privacy"
 	"github.com/primezap/primezap/services/api/internal/strict"
 	"github.com/primezap/primezap/services/api/internal/webhooks"
 )
@@ -59,10 +61,11 @@ type Deps struct {
 
 // Server is the service without its listener.
 type Server struct {
-	deps   Deps
-	js     jetstream.JetStream
-	echo   *echo.Echo
-	tokens *auth.Tokens
+	deps    Deps
+	js      jetstream.JetStream
+	echo    *echo.Echo
+	tokens  *auth.Tokens
+	tenants *privacy.Tenants
 }
 
 // New makes a server. Of cfg it reads what concerns requests: origins, tokens, the
@@ -80,7 +83,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log)}
+	inserter, err := jobs.NewInserter()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log), tenants: privacy.NewTenants(deps.Store, time.Now)}
 	s.routes(cfg, doc, handlers{
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
@@ -88,10 +95,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		},
 		events: &ingest.Service{
 			Store: deps.Store, Publisher: publisher, Classes: ingest.NewClasses(cfg.LiveRate, cfg.LiveBurst),
-			Limit:   ingest.NewLimit(cfg.MaxRate),
+			Tenants: s.tenants, Limit: ingest.NewLimit(cfg.MaxRate),
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
 		eventLog:   &eventlog.Service{Store: deps.Store, JetStream: js},
+		forgetting: &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter},
 		auditLog:   &audit.Service{Store: deps.Store},
 		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys},
 		operations: operations{ready: s.Ready, document: doc.json},
@@ -100,10 +108,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 }
 
 type (
-	events   = ingest.Service
-	eventLog = eventlog.Service
-	access   = keys.Service
-	auditLog = audit.Service
+	events     = ingest.Service
+	eventLog   = eventlog.Service
+	access     = keys.Service
+	auditLog   = audit.Service
+	forgetting = privacy.Service
 )
 
 // handlers implements the contract, a room for each subject.
@@ -113,6 +122,7 @@ type handlers struct {
 	*eventLog
 	*auditLog
 	*access
+	*forgetting
 	operations
 	rest
 }
@@ -132,7 +142,7 @@ func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterfac
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
 		if !op.public {
-			each[id] = append(each[id], authenticate, scoped(op.scopes))
+			each[id] = append(each[id], authenticate, living(s.tenants), scoped(op.scopes))
 		}
 		each[id] = append(each[id], known(op.queries))
 	}

@@ -138,7 +138,9 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 	w.health = health.New(database, cfg.DisableAfter, log)
 	w.ledger.Disable = ledger.Disable{After: cfg.DisableAfter, Exhausted: cfg.DisableExhausted}
 	w.ledger.Gone = w.health.Wake
-	if w.jobs, err = jobs.New(jobs.Config{Store: database, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Log: log}); err != nil {
+	if w.jobs, err = jobs.New(jobs.Config{
+		Store: database, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Lease: cfg.Lease, Log: log,
+	}); err != nil {
 		return nil, err
 	}
 	return w, nil

@@ -22,6 +22,39 @@ type AuditLog struct {
 	After       []byte
 }
 
+type Erasure struct {
+	ID         uuid.UUID
+	TenantID   uuid.UUID
+	ContactID  *string
+	Epoch      int64
+	LastSeq    int64
+	LastTime   time.Time
+	Step       int16
+	Place      int64
+	Events     int64
+	Bodies     int64
+	Logs       int64
+	Deliveries int64
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	ErasedAt   *time.Time
+	FinishedAt *time.Time
+}
+
+type TenantDeletion struct {
+	ID         uuid.UUID
+	TenantID   uuid.UUID
+	TargetID   uuid.UUID
+	Step       string
+	Place      int64
+	Rows       int64
+	Found      int64
+	PassAt     time.Time
+	CreatedAt  time.Time
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+}
+
 type Webhook struct {
 	ID                  uuid.UUID
 	TenantID            uuid.UUID

@@ -2,18 +2,23 @@
 // row is its truth; jobs that others ask for are inserted in the transaction
 // that asks, with ids alone for arguments.
 //
-// Jobs so far keep house. Each comes periodically and is unique, so that of a
-// whole fleet one worker does it:
+// Some keep house. Each of them comes periodically and is unique, so that of a
+// whole fleet one worker does it; one that fails is not retried, its next turn
+// comes soon enough:
 //
 //	partitions  makes those of the days to come, drops those past retention
 //	purge       removes rows that nobody needs any more
 //	janitor     trims the event store
 //	reseal      seals secrets again, under the vault's newest key
 //
+// Others were asked for, and are not given up before they are done:
+//
+//	erasure          erases what is stored of a contact
+//	tenant_deletion  removes what is stored of a tenant
+//
 // Each may be interrupted anywhere, and run twice at a time: every step is a
 // transaction of its own that can be repeated. A job works at most 20 s, then
-// snoozes and goes on; one that fails is not retried, its next turn comes soon
-// enough.
+// snoozes and goes on.
 package jobs
 
 import (
@@ -63,6 +68,7 @@ type Config struct {
 	JetStream      jetstream.JetStream // as the worker's user
 	Vault          *vault.Vault
 	AuditRetention time.Duration // of the audit log; 0: 400 days
+	Lease          time.Duration // of a delivery in flight; 0: 45 s
 	Log            *slog.Logger
 }
 
@@ -75,6 +81,8 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, log)),
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
 		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),
+		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
+		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
 	}
 	if err := errors.Join(adders...); err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)

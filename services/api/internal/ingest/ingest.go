@@ -37,10 +37,16 @@ type Publisher interface {
 	Publish(ctx context.Context, events ...bus.Event) []error
 }
 
+// Tenants refuses, with a problem, tenants that were deleted.
+type Tenants interface {
+	Refuse(ctx context.Context, tenant uuid.UUID) error
+}
+
 // Service implements the operations on events.
 type Service struct {
 	Store     *store.Store // for idempotency; events without id or key need none
 	Publisher Publisher
+	Tenants   Tenants
 	Classes   *Classes
 	Limit     *Limit // nil: none
 	Metrics   *Metrics
@@ -110,6 +116,14 @@ func (s *Service) PublishEvents(ctx context.Context, req openapi.PublishEventsRe
 		}
 		if it.refused = prepare(it, principal, now, checked); it.refused != nil && it.refused.Status == http.StatusBadRequest {
 			return nil, it.refused // no JSON in one place is no JSON at all
+		}
+		if it.refused == nil && it.event.Tenant != principal.Tenant {
+			err := s.Tenants.Refuse(ctx, it.event.Tenant)
+			if p, ok := errors.AsType[*problem.Problem](err); ok {
+				it.refused = p
+			} else if err != nil {
+				return nil, err
+			}
 		}
 	}
 	claims, err := s.claim(ctx, principal.Tenant, key, *req.Body, items)
@@ -181,9 +195,7 @@ func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *p
 		}
 		it.event.Body = body
 	}
-	if event.ValidID(it.contact) { // it becomes a header of the message
-		it.event.Contact = it.contact
-	}
+	it.event.Contact = event.ContactKey(it.contact) // it becomes a header of the message
 	if len(faults) == 0 {
 		return nil
 	}

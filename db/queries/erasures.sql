@@ -1,0 +1,103 @@
+-- name: InsertErasure :one
+INSERT INTO erasures (id, tenant_id, contact_id, epoch, last_seq, last_time)
+VALUES (@id, @tenant_id, @contact_id, @epoch, @last_seq, @last_time)
+RETURNING *;
+
+-- name: GetErasure :one
+SELECT * FROM erasures WHERE id = @id;
+
+-- name: StartErasure :one
+UPDATE erasures SET started_at = coalesce(started_at, now()) WHERE id = @id RETURNING *;
+
+-- name: AdvanceErasure :one
+-- In the transaction of what it counts. The first time that a step behind the
+-- erasing itself is reached is remembered.
+UPDATE erasures e SET step = @step, place = @place, events = e.events + @events, bodies = e.bodies + @bodies,
+  logs = e.logs + @logs, deliveries = e.deliveries + @deliveries,
+  erased_at = CASE WHEN @erased::boolean THEN coalesce(e.erased_at, now()) ELSE e.erased_at END
+WHERE e.id = @id
+RETURNING *;
+
+-- name: ErasureAge :one
+-- Seconds since all was erased once.
+SELECT coalesce(extract(epoch FROM now() - erased_at), 0)::float8 AS seconds FROM erasures WHERE id = @id;
+
+-- name: FinishErasure :exec
+-- What remains are numbers and times.
+UPDATE erasures SET contact_id = NULL, finished_at = now() WHERE id = @id;
+
+-- name: EventsOfContact :many
+-- Accepted up to a place of the event store, or up to a time: places of a store
+-- that was made anew since say nothing.
+SELECT day, id, stream_seq FROM events
+WHERE contact_id = @contact::text AND tenant_id = @tenant_id
+  AND (stream_seq <= @last_seq OR created_at <= @last_time)
+LIMIT @row_limit;
+
+-- name: EnterErased :exec
+-- The ledger's entry of an event that is not to be delivered: whoever holds it is
+-- superseded. An entry that is there already stands.
+INSERT INTO events (day, tenant_id, id, type, stream_seq, contact_id, created_at)
+SELECT unnest(@days::date[]), @tenant_id, unnest(@ids::text[]), unnest(@types::text[]), unnest(@seqs::bigint[]),
+  @contact::text, unnest(@created::timestamptz[])
+ON CONFLICT (day, tenant_id, id) DO NOTHING;
+
+-- name: MarkErased :execrows
+-- Those found by a contact are found by another one from then on; empty: by none.
+UPDATE events e SET contact_id = nullif(@becomes::text, ''), erased_at = coalesce(e.erased_at, now())
+FROM (SELECT unnest(@days::date[]) AS day, unnest(@ids::text[]) AS id) AS k
+WHERE e.day BETWEEN @first_day AND @last_day AND e.tenant_id = @tenant_id AND e.id = ANY(@ids::text[])
+  AND e.day = k.day AND e.id = k.id AND e.contact_id = @contact::text;
+
+-- name: ErasedEvents :many
+-- Which of these are erased under a contact's mark: the positions, from 1.
+SELECT k.position::int AS position
+FROM (SELECT unnest(@days::date[]) AS day, unnest(@ids::text[]) AS id, generate_subscripts(@ids::text[], 1) AS position) AS k
+CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = k.day AND e.tenant_id = @tenant_id AND e.id = k.id
+  AND e.contact_id = @contact::text AND e.day BETWEEN @first_day AND @last_day LIMIT 1) AS erased;
+
+-- name: KeptBodies :many
+-- Where the bodies of these events are kept: a key of the queue, too.
+SELECT b.epoch, b.stream_seq, b.event_id
+FROM (SELECT unnest(@days::date[]) AS day, unnest(@ids::text[]) AS id) AS k
+CROSS JOIN LATERAL (SELECT kept.epoch, kept.stream_seq, kept.event_id FROM event_bodies kept
+  WHERE kept.tenant_id = @tenant_id AND kept.event_day = k.day AND kept.event_id = k.id LIMIT 10) AS b;
+
+-- name: RemoveQueueRowsOfEvents :execrows
+DELETE FROM webhook_queue q WHERE q.delivery_id = ANY(ARRAY(
+  SELECT r.delivery_id
+  FROM (SELECT unnest(@epochs::bigint[]) AS epoch, unnest(@seqs::bigint[]) AS seq, unnest(@ids::text[]) AS id) AS k
+  CROSS JOIN LATERAL (SELECT o.delivery_id FROM webhook_queue o
+    WHERE o.epoch = k.epoch AND o.stream_seq = k.seq AND o.event_id = k.id AND o.tenant_id = @tenant_id
+    LIMIT @row_limit FOR UPDATE) AS r
+  LIMIT @row_limit));
+
+-- name: CountAnswers :one
+SELECT count(*) FROM (
+  SELECT FROM webhook_logs WHERE event_id = ANY(@ids::text[]) AND tenant_id = @tenant_id
+    AND (response_body IS NOT NULL OR response_headers IS NOT NULL)
+  LIMIT @cap
+) AS counted;
+
+-- name: EraseAnswers :execrows
+-- What endpoints answered. That they were called, when, and with which status, stays.
+UPDATE webhook_logs SET response_headers = NULL, response_body = NULL
+WHERE event_id = ANY(@ids::text[]) AND tenant_id = @tenant_id
+  AND (response_body IS NOT NULL OR response_headers IS NOT NULL);
+
+-- name: RemoveKeptBodies :execrows
+-- Under LockEventStore: nobody keeps one at the same time.
+DELETE FROM event_bodies b
+USING (SELECT unnest(@epochs::bigint[]) AS epoch, unnest(@seqs::bigint[]) AS seq) AS k
+WHERE b.epoch = k.epoch AND b.stream_seq = k.seq AND b.stream_seq = ANY(@seqs::bigint[]) AND b.epoch = ANY(@epochs::bigint[])
+  AND b.tenant_id = @tenant_id;
+
+-- name: OutboxOfTenant :many
+-- A page of the table with what is the tenant's in it; more says whether others follow.
+SELECT o.id, (o.tenant_id = @tenant_id)::boolean AS theirs, o.event_id, o.event_type, o.day,
+  (o.created_at <= @until)::boolean AS in_time,
+  (CASE WHEN o.tenant_id = @tenant_id THEN o.body ELSE '' END)::bytea AS body
+FROM outbox o WHERE o.id > @after ORDER BY o.id LIMIT @row_limit;
+
+-- name: RemoveOutbox :execrows
+DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
