@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -26,14 +25,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/pkg/vault"
-	"github.com/primezap/primezap/services/worker"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -185,38 +182,6 @@ func (s *system) awaitReadiness(p *process) {
 
 // urlOf is where an api serves.
 func urlOf(p *process) string { return "http://" + p.ReadyField("address") }
-
-// RunWorker runs a worker inside the test, for settings that the program does
-// not have. It is stopped when the test ends.
-func (s *system) RunWorker(change func(*worker.Config)) {
-	s.t.Helper()
-	ready := make(chan struct{})
-	cfg := worker.Config{
-		DatabaseURL: s.setup.Database.URL(testenv.Worker), NATSURL: s.setup.NATS.URL(testenv.Worker), VaultKeyset: s.keyset,
-		AllowHTTP: true, AllowCIDRs: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		Attempts: 256, AttemptTimeout: 30 * time.Second, Lease: 45 * time.Second, AckWait: 30 * time.Second,
-		Grace: time.Second, Connections: 8, DisableAfter: 24 * time.Hour, DisableExhausted: 20,
-		Metrics: prometheus.NewRegistry(), Ready: func() { close(ready) },
-	}
-	change(&cfg)
-	ctx, stop := context.WithCancel(context.WithoutCancel(s.t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx, cfg, slog.New(slog.DiscardHandler)) }()
-	s.t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil {
-			s.t.Errorf("the worker inside the test: %v", err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		ended <- err
-		s.t.Fatalf("the worker inside the test ended before it was ready: %v", err)
-	case <-time.After(readyWithin):
-		s.t.Fatal("the worker inside the test is not ready")
-	}
-}
 
 // Tenant makes a tenant with an API key that has the scopes, or without any all
 // but platform, and returns a client that calls the first api with it.

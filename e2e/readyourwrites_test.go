@@ -5,8 +5,6 @@ import (
 	"maps"
 	"slices"
 	"testing"
-
-	"github.com/primezap/primezap/services/worker"
 )
 
 // TestReadYourWrites changes a webhook through one api and publishes through
@@ -23,10 +21,7 @@ func TestReadYourWrites(t *testing.T) {
 // trust their copy of the webhooks must not pass it.
 func TestReadYourWrites_FindsStaleCopies(t *testing.T) {
 	t.Parallel()
-	sys := start(t, setup{APIs: 2})
-	for range 2 {
-		sys.RunWorker(func(cfg *worker.Config) { cfg.TrustGenerations = true })
-	}
+	sys := start(t, setup{APIs: 2, Workers: 2, WorkerEnv: []string{"PRIMEZAP_MUTATION=stale"}})
 	faults := changeAndPublish(t, sys, 40)
 	if len(faults) == 0 {
 		t.Error("workers that do not ask for changes pass the test of reading one's writes")

@@ -43,9 +43,6 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Ready, where set, is told once the worker works.
 	Ready func()
-	// TrustGenerations switches off the question whether webhooks have changed:
-	// for the test that shows what it is good for.
-	TrustGenerations bool
 }
 
 // Validate reports settings that contradict one another.

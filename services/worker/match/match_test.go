@@ -321,14 +321,6 @@ func TestMatcher_Match_ReadsWhatWasWritten(t *testing.T) {
 			t.Errorf("afterwards it goes to %v, want both", got)
 		}
 	})
-
-	t.Run("unless it is told to, which the test of reading one's writes must notice", func(t *testing.T) {
-		w.matcher.TrustGenerations = true
-		w.webhook(tenant, "deal.moved")
-		if got := ids(w.match(of(tenant, "deal.moved"))[0]); len(got) != 2 {
-			t.Errorf("it goes to %v, want the two known before", got)
-		}
-	})
 }
 
 // A webhook whose row is purged leaves no trace but the word that older copies
