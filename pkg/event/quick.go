@@ -35,9 +35,10 @@ type rule struct {
 	items              *rule
 	minItems, maxItems int
 
-	members  []namedRule
-	required uint64 // bits of members
-	rest     *rule  // for further members
+	members    []namedRule
+	required   uint64 // bits of members
+	minMembers int
+	rest       *rule // for further members
 }
 
 // namedRule is a member of an object; rule is nil where it may be anything.
@@ -107,12 +108,14 @@ func (r *rule) value(src []byte, pos int) (end int, ok bool) {
 
 func (r *rule) object(src []byte, pos int) (end int, ok bool) {
 	var seen uint64
+	n := 0
 	next := 0 // members come mostly in the schema's order
 	pos++     // {
 	for src[pos] != '}' {
 		if src[pos] == ',' {
 			pos++
 		}
+		n++
 		after, _ := skipString(src, pos)
 		key := src[pos:after]
 		pos = after + 1 // the colon
@@ -129,7 +132,7 @@ func (r *rule) object(src []byte, pos int) (end int, ok bool) {
 			return 0, false
 		}
 	}
-	return pos + 1, seen&r.required == r.required
+	return pos + 1, seen&r.required == r.required && n >= r.minMembers
 }
 
 // member finds a member, at next first.
@@ -461,6 +464,8 @@ func (m *ruler) keyword(r *rule, name string, value json.RawMessage) bool {
 		return read(&r.min)
 	case "maximum":
 		return read(&r.max)
+	case "minProperties":
+		return read(&r.minMembers)
 	case "minItems":
 		return read(&r.minItems)
 	case "maxItems":
