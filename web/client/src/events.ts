@@ -52,7 +52,7 @@ export interface Events {
 }
 
 /** Waits between the tries double from the first to the last. */
-const firstWaitMs = 200;
+const firstWaitMs = 100;
 const lastWaitMs = 10_000;
 const defaultRetryMs = 60_000;
 
