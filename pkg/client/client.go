@@ -52,7 +52,8 @@ type Config struct {
 	// BatchSize is how many events a request holds at most. Default 100; the API
 	// takes up to 500.
 	BatchSize int
-	// Linger is how long an event waits for others to go with it. Default 5 ms.
+	// Linger is how long an event waits for others to go with it, also when none
+	// comes. Default 5 ms.
 	Linger time.Duration
 	// MaxPending is how many events the client holds, waiting and under way; beyond
 	// it Publish blocks. Default 2000.

@@ -268,6 +268,15 @@ func TestClient_Publish(t *testing.T) {
 		}
 	})
 
+	t.Run("more events than there is room for", func(t *testing.T) {
+		t.Parallel()
+		api := &unruly{answer: acceptAll}
+		c := open(t, api, func(cfg *client.Config) { cfg.MaxPending, cfg.BatchSize = 5, 3 })
+		for n, result := range c.PublishAll(t.Context(), numbers(0, 50)) {
+			wantID(t, n, result.ID, result.Err)
+		}
+	})
+
 	t.Run("what cannot be encoded is refused at once", func(t *testing.T) {
 		t.Parallel()
 		api := &unruly{answer: acceptAll}

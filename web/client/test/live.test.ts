@@ -377,6 +377,8 @@ describe("publish", () => {
     const reason = new Error("enough");
     gateway.fates.push({ status: 503, retryAfter: "30" });
     setTimeout(() => controller.abort(reason), 200);
+    const began = Date.now();
     await assert.rejects(through.events.publish(deal, { signal: controller.signal }), reason);
+    assert.ok(Date.now() - began < 20_000, "it waited for its next try");
   });
 });
