@@ -154,7 +154,9 @@ export interface paths {
         put?: never;
         /**
          * Make a webhook active again
-         * @description Lifts an automatic disable. An active webhook stays as it is.
+         * @description Lifts an automatic disable: what waits in the queue goes on, and failures count
+         *     from none again. What was given up before is delivered again once the endpoint
+         *     answers. An active webhook stays as it is.
          */
         post: operations["enableWebhook"];
         delete?: never;
@@ -204,7 +206,8 @@ export interface paths {
         put?: never;
         /**
          * Try a filter
-         * @description On the data given, or on the example of an event type.
+         * @description On the data given, brought into the form that is sent, or on the example of an
+         *     event type. Nothing is stored or sent.
          */
         post: operations["previewFilter"];
         delete?: never;
@@ -427,7 +430,9 @@ export interface paths {
         };
         /**
          * Read an event with its body and deliveries
-         * @description 410 when the body is past its retention.
+         * @description Of events with the same id the last. It is found as soon as workers have handed
+         *     it to the webhooks, which takes milliseconds after its acceptance, and for 30
+         *     days. 410 when the body is past its retention, 7 days, or erased.
          */
         get: operations["getEvent"];
         put?: never;
@@ -869,9 +874,13 @@ export interface components {
             secretHint: string;
             /**
              * Format: date-time
-             * @description When it was disabled for failing
+             * @description When it was disabled by this service
              */
             disabledAt: string | null;
+            /**
+             * @description `failing`: deliveries were given up in a row for too long; `gone`: the endpoint
+             *     answered 410
+             */
             disabledReason: string | null;
             /** Format: date-time */
             createdAt: string;
@@ -915,7 +924,10 @@ export interface components {
          */
         FilterPreviewInput: {
             filter: components["schemas"]["Filter"];
-            /** @description The event type whose example is tried */
+            /**
+             * @description The event type whose example is tried where there is no data
+             * @default message.received
+             */
             event?: string | null;
             /** @description An event's data, instead of an example */
             data?: {
@@ -1441,6 +1453,11 @@ export interface components {
             schema: Record<string, unknown>;
             /** @description A whole body */
             example: Record<string, unknown>;
+            /**
+             * @description It tells of the tenant's own webhooks: this service alone raises it, and wildcards
+             *     cover it only for an operational webhook
+             */
+            operational: boolean;
         };
         EventTypeList: {
             data: components["schemas"]["EventType"][];
@@ -1450,19 +1467,55 @@ export interface components {
          *       "event": "deal.moved",
          *       "data": {
          *         "deal": {
-         *           "id": "deal_1",
-         *           "name": "Plano anual",
-         *           "value": 1200
+         *           "id": "0199f3de-7f05-79e7-9fc5-414934b9b5df",
+         *           "title": "Implante + coroa – Marcos Araújo",
+         *           "valueCents": 629090,
+         *           "currency": "BRL",
+         *           "status": "open",
+         *           "pipeline": {
+         *             "id": "019594bd-78a6-7160-9ac3-55266f03675a",
+         *             "name": "Vendas"
+         *           },
+         *           "stage": {
+         *             "id": "019594bd-7ce6-7f28-a85c-2cce39263059",
+         *             "name": "Proposta enviada"
+         *           },
+         *           "owner": {
+         *             "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *             "name": "Rafaela Nogueira"
+         *           },
+         *           "expectedCloseDate": "2025-11-14",
+         *           "createdAt": "2025-10-17T20:31:09Z",
+         *           "updatedAt": "2025-10-23T14:09:12Z"
          *         },
-         *         "stage": {
-         *           "id": "stage_4",
-         *           "name": "won"
+         *         "previousPipeline": {
+         *           "id": "019594bd-78a6-7160-9ac3-55266f03675a",
+         *           "name": "Vendas"
+         *         },
+         *         "previousStage": {
+         *           "id": "019594bd-7e1a-70f2-a430-64b3d3ac94af",
+         *           "name": "Avaliação agendada"
+         *         },
+         *         "movedBy": {
+         *           "type": "user",
+         *           "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *           "name": "Rafaela Nogueira"
+         *         },
+         *         "contact": {
+         *           "id": "0199f3c7-0adf-7389-a3a0-65cf0becd7b0",
+         *           "name": "Marcos Vinícius Araújo",
+         *           "phone": "+5521987650001",
+         *           "email": null,
+         *           "tags": [
+         *             "lead",
+         *             "implante"
+         *           ]
          *         }
          *       }
          *     }
          */
         EventInput: {
-            /** @description An event type */
+            /** @description An event type that is not operational */
             event: string;
             /**
              * @description Normalised as JavaScript would write it, then kept as it is. At most 256 KiB
@@ -1559,6 +1612,7 @@ export interface components {
              * @enum {string}
              */
             state: "waiting" | "inFlight" | "retrying" | "exhausted" | "delivered" | "failed";
+            /** @description Those that counted */
             attempts: number;
             lastStatus: number | null;
             lastError: string | null;
@@ -1569,20 +1623,56 @@ export interface components {
          * @example {
          *       "id": "0198c0e1-7701-7e55-a0b1-2c3d4e5f6071",
          *       "event": "deal.moved",
-         *       "contactId": "contact_1",
-         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "contactId": "0199f3c7-0adf-7389-a3a0-65cf0becd7b0",
+         *       "createdAt": "2025-10-23T14:09:12.415093Z",
          *       "body": {
          *         "event": "deal.moved",
-         *         "timestamp": "2026-03-02T12:00:00Z",
+         *         "timestamp": "2025-10-23T14:09:12Z",
          *         "data": {
          *           "deal": {
-         *             "id": "deal_1",
-         *             "name": "Plano anual",
-         *             "value": 1200
+         *             "id": "0199f3de-7f05-79e7-9fc5-414934b9b5df",
+         *             "title": "Implante + coroa – Marcos Araújo",
+         *             "valueCents": 629090,
+         *             "currency": "BRL",
+         *             "status": "open",
+         *             "pipeline": {
+         *               "id": "019594bd-78a6-7160-9ac3-55266f03675a",
+         *               "name": "Vendas"
+         *             },
+         *             "stage": {
+         *               "id": "019594bd-7ce6-7f28-a85c-2cce39263059",
+         *               "name": "Proposta enviada"
+         *             },
+         *             "owner": {
+         *               "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *               "name": "Rafaela Nogueira"
+         *             },
+         *             "expectedCloseDate": "2025-11-14",
+         *             "createdAt": "2025-10-17T20:31:09Z",
+         *             "updatedAt": "2025-10-23T14:09:12Z"
          *           },
-         *           "stage": {
-         *             "id": "stage_4",
-         *             "name": "won"
+         *           "previousPipeline": {
+         *             "id": "019594bd-78a6-7160-9ac3-55266f03675a",
+         *             "name": "Vendas"
+         *           },
+         *           "previousStage": {
+         *             "id": "019594bd-7e1a-70f2-a430-64b3d3ac94af",
+         *             "name": "Avaliação agendada"
+         *           },
+         *           "movedBy": {
+         *             "type": "user",
+         *             "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *             "name": "Rafaela Nogueira"
+         *           },
+         *           "contact": {
+         *             "id": "0199f3c7-0adf-7389-a3a0-65cf0becd7b0",
+         *             "name": "Marcos Vinícius Araújo",
+         *             "phone": "+5521987650001",
+         *             "email": null,
+         *             "tags": [
+         *               "lead",
+         *               "implante"
+         *             ]
          *           }
          *         }
          *       },
@@ -1595,7 +1685,7 @@ export interface components {
          *           "attempts": 1,
          *           "lastStatus": 200,
          *           "lastError": null,
-         *           "lastAttemptAt": "2026-03-02T12:00:01Z"
+         *           "lastAttemptAt": "2025-10-23T14:09:12.441701Z"
          *         }
          *       ]
          *     }
@@ -1610,7 +1700,7 @@ export interface components {
             body: {
                 [key: string]: unknown;
             };
-            /** @description At most 1 000 */
+            /** @description At most 1 000, those not attempted yet and the last attempted first */
             deliveries: components["schemas"]["EventDelivery"][];
         };
         /** @enum {string} */

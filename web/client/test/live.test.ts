@@ -102,12 +102,10 @@ describe("a front end's calls", () => {
       assert.deepEqual(event.data, deal.data);
     }
 
-    const failed = await eventually(async () => {
-      const logs = await customWebhooksService.getLogs(created.id, { page: 1, limit: 50, success: false });
-      return logs.data.length > 0 && logs;
-    });
+    await eventually(async () => (await customWebhooksService.getLogs(created.id)).data.length === 2);
+    const failed = await customWebhooksService.getLogs(created.id, { page: 1, limit: 50, success: false });
     assert.equal(failed.pagination.total, 1);
-    assert.equal(failed.pagination.page, 1);
+    assert.deepEqual([failed.pagination.page, failed.pagination.limit], [1, 50]);
     assert.equal(failed.data[0]?.status, 500);
     assert.equal(failed.data[0]?.responseBody, "no");
     assert.equal(failed.data[0]?.eventId, id);
@@ -126,6 +124,7 @@ describe("a front end's calls", () => {
 
     const changed = await customWebhooksService.update(id, { name: "second", active: false });
     assert.deepEqual([changed.name, changed.active, changed.events], ["second", false, ["deal.*"]]);
+    assert.equal((await customWebhooksService.enable(id)).active, true);
     const replaced = await customWebhooksService.replace(id, {
       name: "third",
       url: receiver.url,
@@ -196,9 +195,28 @@ describe("a front end's calls", () => {
     assert.equal((await problem(client.customWebhooks.retryDelivery(hook.id, first))).status, 404);
     await client.customWebhooks.delete(hook.id);
   });
+
+  test("a filter, tried first", async () => {
+    const filter = { "stage.name": { $eq: "won" } };
+    const preview = await client.customWebhooks.previewFilter({ filter, data: { stage: { name: "won" } } });
+    assert.equal(preview.matches, true);
+    const fault = await problem(
+      client.customWebhooks.previewFilter({ filter: { stage: { $no: 1 } }, event: "deal.moved" }),
+    );
+    assert.equal(fault.status, 422);
+  });
 });
 
 describe("access and privacy", () => {
+  test("API keys are made, listed and revoked", async () => {
+    const made = await client.apiKeys.create({ name: "for the test", scopes: ["events:write"] });
+    const other = createClient({ baseUrl: installation.url, token: made.key });
+    assert.ok((await other.events.publish(deal)).id);
+    assert.equal((await problem(other.customWebhooks.list())).status, 403);
+    assert.ok((await client.apiKeys.list({ limit: 100 })).data.some(({ id }) => id === made.id));
+    assert.equal(await client.apiKeys.revoke(made.id), undefined);
+  });
+
   test("the audit log tells who changed what", async () => {
     const hook = await client.customWebhooks.create({ name: "audited", url: receiver.url, events: ["*"] });
     const { data } = await client.auditLog.list({ subjectId: hook.id });
