@@ -7,6 +7,9 @@
 // sick one has. A claim is three statements with a snapshot each: lock due
 // lanes, lease due rows, recompute the lanes. In one statement they would share
 // a snapshot and lose wake-ups.
+//
+// The lane of a webhook with a rate also remembers what was claimed of it within
+// the last second: see rate.go.
 package lanes
 
 import (

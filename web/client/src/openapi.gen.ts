@@ -741,12 +741,16 @@ export interface components {
         /**
          * @description Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
          *     each with a value or with operators, for example
-         *     `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
+         *     `{"stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
+         *     shown as given. See docs/filters.md.
          */
         Filter: {
             [key: string]: unknown;
         };
-        /** @description How many attempts the endpoint gets a second, of all workers together */
+        /**
+         * @description How many attempts the endpoint gets a second, of all workers together: retries are
+         *     counted, test calls are not. Deliveries beyond it wait in the webhook's queue.
+         */
         Rate: {
             perSecond: number;
         };

@@ -391,7 +391,8 @@ type EventTypeList struct {
 
 // Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
 // each with a value or with operators, for example
-// `{"stage.name": {"$eq": "won"}}`. See docs/filters.md.
+// `{"stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
+// shown as given. See docs/filters.md.
 type Filter = json.RawMessage
 
 // FilterPreview Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"matches":true}
@@ -443,7 +444,8 @@ type Pagination struct {
 // Problem Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Problem = problem.Problem
 
-// Rate How many attempts the endpoint gets a second, of all workers together
+// Rate How many attempts the endpoint gets a second, of all workers together: retries are
+// counted, test calls are not. Deliveries beyond it wait in the webhook's queue.
 type Rate struct {
 	PerSecond int `json:"perSecond"`
 }
