@@ -102,6 +102,22 @@ func (a *Admin) Run(ctx context.Context) error {
 	return nil
 }
 
+// Beside serves while work runs, until it has ended: its end is seen too. When
+// serving fails, work is asked to end.
+func (a *Admin) Beside(ctx context.Context, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan error, 1) // sent once, received once below
+	go func() {
+		served <- a.Run(serving)
+		cancel()
+	}()
+	err := work(ctx)
+	stop()
+	return errors.Join(err, <-served)
+}
+
 func writeLine(w http.ResponseWriter, status int, line string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

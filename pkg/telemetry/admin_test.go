@@ -121,6 +121,55 @@ func TestAdmin_RunReturnsTheAddress(t *testing.T) {
 	again.Close()
 }
 
+func TestAdmin_Beside(t *testing.T) {
+	t.Parallel()
+	listen := func(t *testing.T) *telemetry.Admin {
+		t.Helper()
+		admin, err := telemetry.ListenAdmin(t.Context(), telemetry.AdminConfig{
+			Addr: "127.0.0.1:0", Metrics: telemetry.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return admin
+	}
+	broken := errors.New("broken")
+
+	t.Run("is seen until the work has ended", func(t *testing.T) {
+		t.Parallel()
+		admin := listen(t)
+		ctx, stop := context.WithCancel(t.Context())
+		err := admin.Beside(ctx, func(ctx context.Context) error {
+			stop()
+			<-ctx.Done()
+			if status, _ := get(t, "http://"+admin.Addr().String()+"/healthz"); status != http.StatusOK { //nolint:contextcheck // the test's own; that of the work has ended
+				t.Errorf("while the work ends, /healthz answers %d", status)
+			}
+			return broken
+		})
+		if !errors.Is(err, broken) {
+			t.Errorf("Beside = %v, want the work's error", err)
+		}
+	})
+
+	t.Run("does not go on working unseen", func(t *testing.T) {
+		t.Parallel()
+		admin := listen(t)
+		gone, stop := context.WithCancel(t.Context())
+		stop()
+		if err := admin.Run(gone); err != nil { // its address is given back
+			t.Fatal(err)
+		}
+		err := admin.Beside(t.Context(), func(ctx context.Context) error {
+			<-ctx.Done()
+			return nil
+		})
+		if err == nil || !strings.HasPrefix(err.Error(), "admin: serve: ") {
+			t.Errorf("Beside = %v, want why it could not be seen", err)
+		}
+	})
+}
+
 func TestListenAdmin_TakenAddress(t *testing.T) {
 	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -65,34 +64,21 @@ func run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 
-	var admin *telemetry.Admin
-	if cfg.Metrics == nil {
-		admin, err = telemetry.ListenAdmin(ctx, telemetry.AdminConfig{
-			Addr: cfg.AdminAddr, Metrics: registry, Log: log, Ready: server.Ready,
-		})
-		if err != nil {
-			return errors.Join(err, listener.Close())
+	serve := func(ctx context.Context) error {
+		log.Info("api ready", "address", listener.Addr().String())
+		if cfg.Ready != nil {
+			cfg.Ready(listener.Addr().String(), server.Ready)
 		}
+		err := server.Serve(ctx, listener)
+		log.Info("api stopped")
+		return err
 	}
-	// Whichever ends first ends the other; metrics are shown until requests are served.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
-	var adminErr error
-	var wg sync.WaitGroup
-	if admin != nil {
-		wg.Go(func() {
-			adminErr = admin.Run(adminCtx)
-			cancel()
-		})
+	if cfg.Metrics != nil {
+		return serve(ctx)
 	}
-	log.Info("api ready", "address", listener.Addr().String())
-	if cfg.Ready != nil {
-		cfg.Ready(listener.Addr().String())
+	admin, err := telemetry.ListenAdmin(ctx, telemetry.AdminConfig{Addr: cfg.AdminAddr, Metrics: registry, Log: log, Ready: server.Ready})
+	if err != nil {
+		return errors.Join(err, listener.Close())
 	}
-	err = server.Serve(ctx, listener)
-	stopAdmin()
-	wg.Wait()
-	log.Info("api stopped")
-	return errors.Join(err, adminErr)
+	return admin.Beside(ctx, serve)
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -42,8 +43,9 @@ type Config struct {
 	NATSOptions []nats.Option
 	// Metrics, where set, are a composing program's to show: there is no admin server.
 	Metrics prometheus.Registerer
-	// Ready, where set, is told host and port once requests are served.
-	Ready func(address string)
+	// Ready, where set, is told once requests are served: host and port, and what
+	// says whether they can be.
+	Ready func(address string, check func(context.Context) error)
 }
 
 // maxLimit is how many things of a kind are still counted at each creation.

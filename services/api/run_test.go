@@ -41,7 +41,7 @@ func running(t *testing.T, cfg api.Config) (address string, cancel func(), ended
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	ready, done := make(chan string, 1), make(chan error, 1)
-	cfg.Ready = func(address string) { ready <- address }
+	cfg.Ready = func(address string, _ func(context.Context) error) { ready <- address }
 	go func() { done <- api.Run(ctx, cfg, slog.New(slog.DiscardHandler)) }() // every caller receives its result
 	select {
 	case address = <-ready:

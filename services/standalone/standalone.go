@@ -87,7 +87,9 @@ func Run(asked context.Context, cfg Config, log *slog.Logger, out io.Writer) (er
 // answer it calls ready with the api's host and port.
 func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.Logger, ready func(address string) error) error {
 	registry := telemetry.NewRegistry()
-	admin, err := telemetry.ListenAdmin(ctx, telemetry.AdminConfig{Addr: cfg.API.AdminAddr, Metrics: registry, Log: log})
+	var readiness telemetry.Readiness
+	apiCheck, workerCheck := readiness.Expect("api"), readiness.Expect("worker")
+	admin, err := telemetry.ListenAdmin(ctx, telemetry.AdminConfig{Addr: cfg.API.AdminAddr, Metrics: registry, Log: log, Ready: readiness.Ready})
 	if err != nil {
 		return err
 	}
@@ -100,8 +102,14 @@ func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.
 	cfg.API.NATSURL, cfg.API.NATSOptions = s.bus(bus.UserAPI)
 	cfg.Worker.NATSURL, cfg.Worker.NATSOptions = s.bus(bus.UserWorker)
 	cfg.API.VaultKeyset, cfg.Worker.VaultKeyset = string(k.VaultKeyset), string(k.VaultKeyset)
-	cfg.API.Ready = func(address string) { apiReady <- address }
-	cfg.Worker.Ready = func() { workerReady <- struct{}{} }
+	cfg.API.Ready = func(address string, check func(context.Context) error) {
+		apiCheck(check)
+		apiReady <- address
+	}
+	cfg.Worker.Ready = func(check func(context.Context) error) {
+		workerCheck(check)
+		workerReady <- struct{}{}
+	}
 
 	group, ctx := errgroup.WithContext(ctx)
 	run := func(name string, part func() error) {

@@ -362,6 +362,35 @@ func TestStandalone_GivenServers(t *testing.T) {
 	for _, d := range r.Await(t, "/fails", 2) {
 		verify(t, d, made.Secret)
 	}
+	// Its admin server asks both services: either may be the one that cannot work.
+	for _, service := range []string{"worker", "api"} {
+		role := "primezap_" + service
+		lock := func(login string) {
+			t.Helper()
+			for _, statement := range []string{
+				"ALTER ROLE " + role + " " + login,
+				"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '" + role + "'",
+			} {
+				if _, err := super.Exec(t.Context(), statement); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		ready := func(status int, says string) {
+			t.Helper()
+			eventually(t, soon, func() error {
+				got, body, err := first.readiness(t)
+				if err == nil && (got != status || !strings.HasPrefix(body, says)) {
+					err = fmt.Errorf("/readyz answers %d %q, want %d %q", got, body, status, says)
+				}
+				return err
+			})
+		}
+		lock("NOLOGIN")
+		ready(http.StatusServiceUnavailable, "not ready: "+service+": ")
+		lock("LOGIN")
+		ready(http.StatusOK, "ready")
+	}
 	for _, name := range []string{"postgres", "nats"} {
 		if exists(filepath.Join(dir, name)) {
 			t.Errorf("there is a %s in DATA_DIR", name)
@@ -599,6 +628,23 @@ func TestURLOf(t *testing.T) {
 }
 
 // get reads a page.
+// readiness is what the admin server says at /readyz.
+func (i *instance) readiness(t *testing.T) (status int, body string, err error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.admin(t)+"/readyz", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	var read bytes.Buffer
+	_, err = read.ReadFrom(resp.Body)
+	return resp.StatusCode, read.String(), err
+}
+
 func get(t *testing.T, url string) string {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)

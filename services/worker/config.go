@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -41,8 +42,8 @@ type Config struct {
 	NATSOptions []nats.Option
 	// Metrics, where set, takes the worker's metrics; no admin server is started.
 	Metrics prometheus.Registerer
-	// Ready, where set, is told once the worker works.
-	Ready func()
+	// Ready, where set, is told once the worker works, and what says whether it can.
+	Ready func(check func(context.Context) error)
 }
 
 // Validate reports settings that contradict one another.

@@ -72,15 +72,7 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	// Metrics and health are shown until the last item is written.
-	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
-	var adminDone sync.WaitGroup
-	var adminErr error
-	adminDone.Go(func() { adminErr = admin.Run(adminCtx) })
-	err = w.run(ctx)
-	stopAdmin()
-	adminDone.Wait()
-	return errors.Join(err, adminErr)
+	return admin.Beside(ctx, w.run)
 }
 
 // worker is the parts of a running worker.
@@ -170,7 +162,7 @@ func (w *worker) run(ctx context.Context) error {
 	beginning.Go(func() { jobsErr = w.jobs.Run(ctx) })
 	w.log.Info("worker ready")
 	if w.cfg.Ready != nil {
-		w.cfg.Ready()
+		w.cfg.Ready(w.ready)
 	}
 	<-ctx.Done()
 	w.log.Info("worker stopping")
