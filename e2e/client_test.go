@@ -48,10 +48,13 @@ type webhookInput struct {
 	Headers map[string]string `json:"headers,omitempty"`
 	Active  *bool             `json:"active,omitempty"`
 	Retry   *retryPolicy      `json:"retry,omitempty"`
+
+	Operational bool `json:"operational,omitempty"`
 }
 
 type retryPolicy struct {
 	DelaysSeconds []int `json:"delaysSeconds"`
+	AutoRecover   *bool `json:"autoRecover,omitempty"`
 }
 
 // webhookInfo is a webhook as the API shows it.

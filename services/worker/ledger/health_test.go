@@ -163,6 +163,8 @@ func TestLedger_Health(t *testing.T) {
 		interrupted := w.delivered("", well)
 		interrupted.Logs[0].Outcome = attempt.Outcome{Class: attempt.ClassInterrupted, Start: time.Now()}
 		interrupted.Logs[0].Counted = false
+		uncounted := w.delivered("", sick)
+		uncounted.Logs[0].Counted = false
 		retried := w.delivered("", well)
 		retried.Logs = []Log{attempted(&retried.Event, well, newID(), 1, 500)}
 		refused := failed(w.leased(well, 1)[0], 500)
@@ -170,14 +172,14 @@ func TestLedger_Health(t *testing.T) {
 		for name, of := range map[string]any{
 			"a test call that succeeds": test(sick, 200), "a test call that fails": test(well, 500), "a test call's 410": test(well, 410),
 			"a success too late": again, "a failure too late": failed(lateFailure, 500), "a lost body": lost,
-			"an interrupted attempt": interrupted, "a failure that is retried": retried, "what Postgres refuses": refused,
+			"an interrupted attempt": interrupted, "a success that does not count": uncounted, "a failure that is retried": retried, "what Postgres refuses": refused,
 		} {
 			w.write(w.ledger(), of)
 			if sick, well := w.health(sick), w.health(well); sick != "2 down recovering" || well != "" {
 				t.Errorf("%s: %q and %q", name, sick, well)
 			}
 		}
-		expect(w, "attempts too late", []int64{2}, "SELECT count(*) FROM webhook_logs WHERE NOT counted AND status > 0")
+		expect(w, "attempts that do not count", []int64{3}, "SELECT count(*) FROM webhook_logs WHERE NOT counted AND status > 0")
 	})
 
 	t.Run("remembers at which generation the endpoint was gone", func(t *testing.T) {
