@@ -193,6 +193,26 @@ func TestClaimer_claim(t *testing.T) {
 	})
 }
 
+// A recovered delivery that fails once more is retried, however many attempts it
+// had before.
+func TestClaimer_claim_RecoveredRow(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]ledger.State{"NULL": ledger.Exhausted, "3": ledger.Retrying} {
+		w := newWorld(t)
+		w.queue(w.webhook(), row{attempt: 4, due: -time.Second})
+		w.exec("UPDATE webhook_queue SET recovered_after = " + name)
+		c := w.claimer(100)
+		c.net.answer = func(context.Context, *attempt.Request) attempt.Outcome {
+			return attempt.Outcome{Class: attempt.ClassStatus, Status: 503, Start: time.Now(), Duration: time.Millisecond}
+		}
+		w.once(c)
+		eventually(t, "a result", func() bool { return len(c.results.seen()) == 1 })
+		if r := c.results.seen()[0]; r.Next == nil || r.Next.State != want || r.Next.Attempt != 5 || r.Log.Generation == 0 {
+			t.Errorf("recovered after %s: goes on as %+v, want state %d", name, r.Next, want)
+		}
+	}
+}
+
 // What lanes may have and do not need must not be lost to others: a claim serves
 // as many as it locks.
 func TestClaimer_claim_ManyLanesOfFewRows(t *testing.T) {

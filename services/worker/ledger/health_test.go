@@ -163,7 +163,7 @@ func TestLedger_Health(t *testing.T) {
 		interrupted := w.delivered("", well)
 		interrupted.Logs[0].Outcome = attempt.Outcome{Class: attempt.ClassInterrupted, Start: time.Now()}
 		interrupted.Logs[0].Counted = false
-		uncounted := w.delivered("", sick)
+		uncounted := w.delivered("", sick, newID()) // beside one that does
 		uncounted.Logs[0].Counted = false
 		retried := w.delivered("", well)
 		retried.Logs = []Log{attempted(&retried.Event, well, newID(), 1, 500)}
