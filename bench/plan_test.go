@@ -83,6 +83,9 @@ func TestPlan_Append(t *testing.T) {
 		if err != nil {
 			t.Fatalf("event %d: %v", n, err)
 		}
+		if faults := event.Validate(published.Event, body); faults != nil {
+			t.Errorf("the API refuses a %s: %v", published.Event, faults)
+		}
 		if number(body) != n {
 			t.Errorf("the body of event %d has number %d", n, number(body))
 		}

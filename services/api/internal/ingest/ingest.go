@@ -318,7 +318,7 @@ func (a answer) VisitPublishEventsResponse(w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if a.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
+		w.Header().Set("Retry-After", strconv.FormatInt(int64((a.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	w.WriteHeader(a.status)
 	_, err = w.Write(body)
