@@ -205,6 +205,15 @@ describe("a front end's calls", () => {
     );
     assert.equal(fault.status, 422);
   });
+
+  test("stored events", async () => {
+    const { id } = await client.events.publish(deal);
+    const detail = await eventually(() => client.events.get(id).catch(() => undefined));
+    assert.equal(detail.event, "deal.moved");
+    assert.ok(
+      (await client.events.list({ event: "deal.moved", limit: 100 })).data.some((each) => each.id === id),
+    );
+  });
 });
 
 describe("access and privacy", () => {
@@ -222,6 +231,24 @@ describe("access and privacy", () => {
     const { data } = await client.auditLog.list({ subjectId: hook.id });
     assert.equal(data[0]?.action, "webhook.created");
     await client.customWebhooks.delete(hook.id);
+  });
+
+  test("a contact is erased", async () => {
+    const contactId = "0199f3c7-0adf-7389-a3a0-65cf0becd7b1";
+    const contact = await example("contact.created");
+    Object.assign((contact.data as { contact: object }).contact, { id: contactId });
+    const { id } = await client.events.publish(contact);
+    await eventually(() => client.events.get(id).catch(() => undefined));
+    const erasure = await client.erasures.create({ contactId });
+    await eventually(async () => (await client.erasures.get(erasure.id)).bodies >= 1); // it ends later
+    assert.equal((await problem(client.events.get(id))).status, 410);
+  });
+
+  test("the deletion of a tenant is the platform's", async () => {
+    const unknown = "0199ffa0-1c00-7100-8a00-3f2b6d1e9c00";
+    assert.equal((await problem(client.tenantDeletions.get(unknown))).status, 404);
+    const begun = await client.tenantDeletions.create({ tenantId: unknown }).catch((error: unknown) => error);
+    assert.ok(begun instanceof ProblemError || (begun as { tenantId: string }).tenantId === unknown);
   });
 });
 
