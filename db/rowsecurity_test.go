@@ -27,7 +27,7 @@ var crossing = map[string][]string{
 	db.RoleAPI: nil,
 	db.RoleWorker: {
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
-		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_queue", "webhook_lanes", "webhook_health",
+		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily", "webhook_queue", "webhook_lanes", "webhook_health",
 		"erasures", "tenant_deletions", "audit_log",
 	},
 	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
@@ -140,7 +140,7 @@ func literal(t testing.TB, name string, c column) string {
 		return text
 	}
 	text, ok := map[string]string{
-		"uuid": "gen_random_uuid()", "text": "md5(random()::text)", "text[]": "'{}'", "integer[]": "'{}'",
+		"uuid": "gen_random_uuid()", "text": "md5(random()::text)", "text[]": "'{}'", "integer[]": "'{}'", "smallint[]": "'{}'", "bigint[]": "'{}'",
 		"bytea": "decode(md5(random()::text), 'hex')", "json": "'{}'", "jsonb": "'{}'", "boolean": "false",
 		"smallint": "1", "integer": "(random() * 1e9)::integer", "bigint": "(random() * 1e15)::bigint",
 		"date": "(now() AT TIME ZONE 'UTC')::date", "timestamp with time zone": "now()",

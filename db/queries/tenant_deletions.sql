@@ -59,6 +59,9 @@ DELETE FROM webhook_stats_hourly WHERE webhook_id = ANY(@webhook_ids::uuid[]);
 -- name: RemoveDurationsOf :execrows
 DELETE FROM webhook_durations_hourly WHERE webhook_id = ANY(@webhook_ids::uuid[]);
 
+-- name: RemoveDailyStatsOf :execrows
+DELETE FROM webhook_stats_daily WHERE webhook_id = ANY(@webhook_ids::uuid[]);
+
 -- name: RemoveHealthOf :execrows
 DELETE FROM webhook_health WHERE webhook_id = ANY(@webhook_ids::uuid[]);
 

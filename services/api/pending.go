@@ -19,10 +19,6 @@ func (pending) CreateReplay(context.Context, openapi.CreateReplayRequestObject) 
 	return nil, errPending
 }
 
-func (pending) GetWebhookStats(context.Context, openapi.GetWebhookStatsRequestObject) (openapi.GetWebhookStatsResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) CancelReplay(context.Context, openapi.CancelReplayRequestObject) (openapi.CancelReplayResponseObject, error) {
 	return nil, errPending
 }

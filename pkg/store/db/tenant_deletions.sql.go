@@ -260,6 +260,18 @@ func (q *Queries) RemoveBodiesOf(ctx context.Context, tenantID uuid.UUID, rowLim
 	return result.RowsAffected(), nil
 }
 
+const removeDailyStatsOf = `-- name: RemoveDailyStatsOf :execrows
+DELETE FROM webhook_stats_daily WHERE webhook_id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveDailyStatsOf(ctx context.Context, webhookIds []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, removeDailyStatsOf, webhookIds)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeDurationsOf = `-- name: RemoveDurationsOf :execrows
 DELETE FROM webhook_durations_hourly WHERE webhook_id = ANY($1::uuid[])
 `

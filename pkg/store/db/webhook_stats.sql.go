@@ -86,3 +86,303 @@ func (q *Queries) AddStats(ctx context.Context, arg AddStatsParams) error {
 	)
 	return err
 }
+
+const dailyStats = `-- name: DailyStats :many
+SELECT day, event_types, statuses, totals, successful, duration_ms_sums, buckets, bucket_totals
+FROM webhook_stats_daily
+WHERE webhook_id = $1 AND day >= $2::date AND day <= $3::date
+ORDER BY day
+`
+
+type DailyStatsRow struct {
+	Day            time.Time
+	EventTypes     []string
+	Statuses       []int16
+	Totals         []int64
+	Successful     []int64
+	DurationMsSums []int64
+	Buckets        []int16
+	BucketTotals   []int64
+}
+
+// Whole days that are summed up. At most as many rows as days.
+func (q *Queries) DailyStats(ctx context.Context, webhookID uuid.UUID, first time.Time, last time.Time) ([]DailyStatsRow, error) {
+	rows, err := q.db.Query(ctx, dailyStats, webhookID, first, last)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DailyStatsRow
+	for rows.Next() {
+		var i DailyStatsRow
+		if err := rows.Scan(
+			&i.Day,
+			&i.EventTypes,
+			&i.Statuses,
+			&i.Totals,
+			&i.Successful,
+			&i.DurationMsSums,
+			&i.Buckets,
+			&i.BucketTotals,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const daysToSumUp = `-- name: DaysToSumUp :many
+SELECT w.id::uuid AS webhook_id, d.day::timestamptz AS day
+FROM (SELECT unnest($1::uuid[]) AS id) AS w
+CROSS JOIN generate_series($2::timestamptz, $3::timestamptz, interval '1 day') AS d(day)
+LEFT JOIN LATERAL (SELECT t.day FROM webhook_stats_daily t WHERE t.webhook_id = w.id
+  AND t.day = (d.day AT TIME ZONE 'UTC')::date LIMIT 1) AS done ON true
+CROSS JOIN LATERAL (SELECT FROM webhook_stats_hourly s WHERE s.webhook_id = w.id
+  AND s.hour >= d.day AND s.hour < d.day + interval '1 day' LIMIT 1) AS present
+WHERE done.day IS NULL
+ORDER BY d.day, w.id
+`
+
+type DaysToSumUpRow struct {
+	WebhookID uuid.UUID
+	Day       time.Time
+}
+
+// Days with hours and without a row of their own.
+func (q *Queries) DaysToSumUp(ctx context.Context, webhookIds []uuid.UUID, first time.Time, last time.Time) ([]DaysToSumUpRow, error) {
+	rows, err := q.db.Query(ctx, daysToSumUp, webhookIds, first, last)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []DaysToSumUpRow
+	for rows.Next() {
+		var i DaysToSumUpRow
+		if err := rows.Scan(&i.WebhookID, &i.Day); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const hourlyDurations = `-- name: HourlyDurations :many
+SELECT d.bucket, sum(d.total)::bigint AS total
+FROM (SELECT unnest($1::timestamptz[]) AS from_time, unnest($2::timestamptz[]) AS to_time) AS r
+CROSS JOIN LATERAL (SELECT h.bucket, h.total FROM webhook_durations_hourly h
+  WHERE h.webhook_id = $3 AND h.hour >= r.from_time AND h.hour < r.to_time OFFSET 0) AS d
+GROUP BY 1
+`
+
+type HourlyDurationsRow struct {
+	Bucket int16
+	Total  int64
+}
+
+func (q *Queries) HourlyDurations(ctx context.Context, fromTimes []time.Time, toTimes []time.Time, webhookID uuid.UUID) ([]HourlyDurationsRow, error) {
+	rows, err := q.db.Query(ctx, hourlyDurations, fromTimes, toTimes, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HourlyDurationsRow
+	for rows.Next() {
+		var i HourlyDurationsRow
+		if err := rows.Scan(&i.Bucket, &i.Total); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const hourlyStats = `-- name: HourlyStats :many
+SELECT date_trunc('day', s.hour, 'UTC')::timestamptz AS day, s.event_type, s.status, sum(s.total)::bigint AS total,
+  sum(s.successful)::bigint AS successful, sum(s.duration_ms_sum)::bigint AS duration_ms_sum
+FROM (SELECT unnest($1::timestamptz[]) AS from_time, unnest($2::timestamptz[]) AS to_time) AS r
+CROSS JOIN LATERAL (SELECT h.hour, h.event_type, h.status, h.total, h.successful, h.duration_ms_sum FROM webhook_stats_hourly h
+  WHERE h.webhook_id = $3 AND h.hour >= r.from_time AND h.hour < r.to_time OFFSET 0) AS s
+GROUP BY 1, 2, 3
+`
+
+type HourlyStatsRow struct {
+	Day           time.Time
+	EventType     string
+	Status        int16
+	Total         int64
+	Successful    int64
+	DurationMsSum int64
+}
+
+// Of the hours in some ranges, by day. OFFSET 0 keeps the planner from reading all
+// hours once and throwing away those between the ranges.
+func (q *Queries) HourlyStats(ctx context.Context, fromTimes []time.Time, toTimes []time.Time, webhookID uuid.UUID) ([]HourlyStatsRow, error) {
+	rows, err := q.db.Query(ctx, hourlyStats, fromTimes, toTimes, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []HourlyStatsRow
+	for rows.Next() {
+		var i HourlyStatsRow
+		if err := rows.Scan(
+			&i.Day,
+			&i.EventType,
+			&i.Status,
+			&i.Total,
+			&i.Successful,
+			&i.DurationMsSum,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockDay = `-- name: LockDay :exec
+SELECT pg_advisory_xact_lock(hashtextextended($1::text, 0))
+`
+
+// Before SumUpDay, in its transaction: see forget_daily_stats.
+func (q *Queries) LockDay(ctx context.Context, statisticsOfDay string) error {
+	_, err := q.db.Exec(ctx, lockDay, statisticsOfDay)
+	return err
+}
+
+const purgeDailyStats = `-- name: PurgeDailyStats :execrows
+DELETE FROM webhook_stats_daily t USING (SELECT unnest($1::uuid[]) AS id) AS w
+WHERE t.webhook_id = w.id AND t.day < $2::date
+`
+
+func (q *Queries) PurgeDailyStats(ctx context.Context, webhookIds []uuid.UUID, olderThan time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeDailyStats, webhookIds, olderThan)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const purgeDurations = `-- name: PurgeDurations :execrows
+DELETE FROM webhook_durations_hourly d
+USING (SELECT o.webhook_id, o.hour, o.bucket
+  FROM (SELECT unnest($1::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT h.webhook_id, h.hour, h.bucket FROM webhook_durations_hourly h
+    WHERE h.webhook_id = w.id AND h.hour < $2 ORDER BY h.hour, h.bucket LIMIT $3) AS o) AS old
+WHERE d.webhook_id = old.webhook_id AND d.hour = old.hour AND d.bucket = old.bucket
+`
+
+func (q *Queries) PurgeDurations(ctx context.Context, webhookIds []uuid.UUID, olderThan time.Time, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeDurations, webhookIds, olderThan, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const purgeStats = `-- name: PurgeStats :execrows
+DELETE FROM webhook_stats_hourly s
+USING (SELECT o.webhook_id, o.hour, o.event_type, o.status
+  FROM (SELECT unnest($1::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT h.webhook_id, h.hour, h.event_type, h.status FROM webhook_stats_hourly h
+    WHERE h.webhook_id = w.id AND h.hour < $2 ORDER BY h.hour, h.event_type, h.status LIMIT $3) AS o) AS old
+WHERE s.webhook_id = old.webhook_id AND s.hour = old.hour AND s.event_type = old.event_type AND s.status = old.status
+`
+
+// The oldest rows of each webhook. The ledger writes to none that is so old.
+func (q *Queries) PurgeStats(ctx context.Context, webhookIds []uuid.UUID, olderThan time.Time, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeStats, webhookIds, olderThan, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const sumUpDay = `-- name: SumUpDay :exec
+INSERT INTO webhook_stats_daily (webhook_id, day, tenant_id, event_types, statuses, totals, successful,
+  duration_ms_sums, buckets, bucket_totals)
+SELECT w.id, $1::date, s.tenant_id, s.event_types, s.statuses, s.totals, s.successful, s.duration_ms_sums,
+  coalesce(d.buckets, '{}'), coalesce(d.totals, '{}')
+FROM (SELECT unnest($2::uuid[]) AS id) AS w
+CROSS JOIN LATERAL (
+  SELECT (array_agg(g.tenant_id))[1] AS tenant_id, array_agg(g.event_type) AS event_types, array_agg(g.status) AS statuses,
+    array_agg(g.total) AS totals, array_agg(g.successful) AS successful, array_agg(g.duration_ms_sum) AS duration_ms_sums
+  FROM (SELECT h.event_type, h.status, (array_agg(h.tenant_id))[1] AS tenant_id, sum(h.total)::bigint AS total,
+      sum(h.successful)::bigint AS successful, sum(h.duration_ms_sum)::bigint AS duration_ms_sum
+    FROM webhook_stats_hourly h WHERE h.webhook_id = w.id
+      AND h.hour >= $3 AND h.hour < $4
+    GROUP BY h.event_type, h.status) AS g
+) AS s
+CROSS JOIN LATERAL (
+  SELECT array_agg(g.bucket) AS buckets, array_agg(g.total) AS totals
+  FROM (SELECT h.bucket, sum(h.total)::bigint AS total FROM webhook_durations_hourly h WHERE h.webhook_id = w.id
+      AND h.hour >= $3 AND h.hour < $4
+    GROUP BY h.bucket) AS g
+) AS d
+WHERE s.tenant_id IS NOT NULL AND now() - interval '1 hour' >= $4
+ON CONFLICT (webhook_id, day) DO NOTHING
+`
+
+type SumUpDayParams struct {
+	Day        time.Time
+	WebhookIds []uuid.UUID
+	Begins     time.Time
+	Ends       time.Time
+}
+
+// Only once the day is over for an hour, by the server's clock: what was begun
+// before midnight, and does not know the day as over, has been committed by then.
+func (q *Queries) SumUpDay(ctx context.Context, arg SumUpDayParams) error {
+	_, err := q.db.Exec(ctx, sumUpDay,
+		arg.Day,
+		arg.WebhookIds,
+		arg.Begins,
+		arg.Ends,
+	)
+	return err
+}
+
+const webhooksWithStats = `-- name: WebhooksWithStats :many
+WITH RECURSIVE walk AS (
+  (SELECT s.webhook_id FROM webhook_stats_hourly s WHERE s.webhook_id > $2 ORDER BY s.webhook_id LIMIT 1)
+  UNION ALL
+  SELECT following.webhook_id FROM walk w
+  CROSS JOIN LATERAL (SELECT s.webhook_id FROM webhook_stats_hourly s WHERE s.webhook_id > w.webhook_id
+    ORDER BY s.webhook_id LIMIT 1) AS following
+)
+SELECT webhook_id::uuid AS webhook_id FROM walk LIMIT $1
+`
+
+// The next ones after an id, each once: one probe a webhook, however many hours it has.
+func (q *Queries) WebhooksWithStats(ctx context.Context, rowLimit int32, after uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, webhooksWithStats, rowLimit, after)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var webhook_id uuid.UUID
+		if err := rows.Scan(&webhook_id); err != nil {
+			return nil, err
+		}
+		items = append(items, webhook_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

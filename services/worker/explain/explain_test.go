@@ -78,6 +78,15 @@ INSERT INTO webhook_durations_hourly SELECT id, date_trunc('hour', now()), 21, t
 INSERT INTO webhook_health (webhook_id, tenant_id, exhausted, failing_since, down, level, told, succeeded_at, recover_at) -- of few there is something to do
 	SELECT id, tenant_id, 5, now() - interval '1 hour', true, CASE WHEN n % 100 = 0 THEN 50 ELSE 0 END, 0, now() - interval '1 day',
 		CASE WHEN n % 100 < 10 THEN now() - n * interval '1 s' END FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM webhooks) AS w;
+INSERT INTO webhook_stats_hourly SELECT id, date_trunc('hour', now()) - h * interval '1 hour', 'deal.moved', s, tenant_id, 1, 1, 5
+	FROM webhooks, generate_series(1, 40 * 24) AS h, unnest(ARRAY[200, 500]) AS s WHERE name = 'w' AND generation <= 20;
+INSERT INTO webhook_durations_hourly SELECT id, date_trunc('hour', now()) - h * interval '1 hour', b, tenant_id, 1
+	FROM webhooks, generate_series(1, 40 * 24) AS h, unnest(ARRAY[20, 30]) AS b WHERE name = 'w' AND generation <= 20;
+INSERT INTO webhook_stats_daily SELECT id, current_date - d, tenant_id, '{deal.moved}', '{200}', '{1}', '{1}', '{5}', '{21}', '{1}'
+	FROM webhooks, generate_series(2, 40) AS d WHERE name = 'w' AND generation <= 20;
+INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes, revoked_at)
+	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'k', 'hint',
+		decode(lpad(to_hex(n), 64, '0'), 'hex'), '{}', CASE WHEN n % 100 > 0 THEN now() END FROM generate_series(1, 20000) AS n;
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
 	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
@@ -183,6 +192,20 @@ func workerQueries() []query {
 		{name: "CountDue", rows: 3 * each, call: func(q *db.Queries) { _, _ = q.CountDue(ctx, hook(7), 10_000) }},
 		{name: "DisableWebhook", rows: 4, call: func(q *db.Queries) { _, _ = q.DisableWebhook(ctx, &texts[0], hook(7), nil) }},
 		{name: "WebhookToWarn", rows: 2, call: func(q *db.Queries) { _, _ = q.WebhookToWarn(ctx, hook(7)) }},
+		{name: "WebhooksWithStats", rows: 60, call: func(q *db.Queries) { _, _ = q.WebhooksWithStats(ctx, 50, hook(3)) }},
+		{name: "DaysToSumUp", rows: 3 * 20 * 31, call: func(q *db.Queries) {
+			_, _ = q.DaysToSumUp(ctx, ids20(), today.AddDate(0, 0, -31), today.AddDate(0, 0, -1))
+		}},
+		{name: "SumUpDay", rows: 20 * 24 * 4, call: func(q *db.Queries) {
+			_ = q.SumUpDay(ctx, db.SumUpDayParams{
+				Day: today.AddDate(0, 0, -41), Begins: today.AddDate(0, 0, -2), Ends: today.AddDate(0, 0, -1), WebhookIds: ids20(),
+			})
+		}},
+		{name: "PurgeStats", rows: 3 * 20 * 100, call: func(q *db.Queries) { _, _ = q.PurgeStats(ctx, ids20(), today.AddDate(0, 0, -31), 100) }},
+		{name: "PurgeDurations", rows: 3 * 20 * 100, call: func(q *db.Queries) {
+			_, _ = q.PurgeDurations(ctx, ids20(), today.AddDate(0, 0, -31), 100)
+		}},
+		{name: "PurgeDailyStats", rows: 2 * 20 * 10, call: func(q *db.Queries) { _, _ = q.PurgeDailyStats(ctx, ids20(), today.AddDate(0, 0, -31)) }},
 		{name: "ChangedWebhooks", rows: 50, call: func(q *db.Queries) { _, _ = q.ChangedWebhooks(ctx, 990, tenant) }},
 		{name: "WebhookForTest", rows: 2, call: func(q *db.Queries) { _, _ = q.WebhookForTest(ctx, hook(1), tenant) }},
 		{name: "EventBody", rows: 2, call: func(q *db.Queries) { _, _ = q.EventBody(ctx, tenant, today, "e100") }},
@@ -221,6 +244,14 @@ func workerQueries() []query {
 	}
 }
 
+// ids20 are the webhooks with a history of statistics.
+func ids20() (ids []uuid.UUID) {
+	for n := range 20 {
+		ids = append(ids, hook(n+1))
+	}
+	return ids
+}
+
 // apiQueries are the API's lists and look-ups, made for one tenant.
 func apiQueries() []query {
 	ctx := context.Background()
@@ -229,6 +260,8 @@ func apiQueries() []query {
 	before, cursor := midnight.Add(150_000*time.Microsecond), delivery(0)
 	middle, hookInMiddle := delivery(rows/2), hook(hooks/2)
 	failed, waiting, other := false, int16(0), "message.sent"
+	thousandth := delivery(1000)
+	begins, ends := []time.Time{from, midnight.AddDate(0, 0, -1)}, []time.Time{midnight.AddDate(0, 0, -29), to}
 	return []query{
 		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20})
@@ -340,6 +373,17 @@ func apiQueries() []query {
 		{name: "QueuedOfEvent", rows: 2, call: func(q *db.Queries) {
 			_, _ = q.QueuedOfEvent(ctx, db.QueuedOfEventParams{Epoch: 1, StreamSeq: 7, TenantID: tenant, EventID: "e7", RowLimit: 1000})
 		}},
+		{name: "DailyStats", rows: 30, call: func(q *db.Queries) { _, _ = q.DailyStats(ctx, hook(7), from, to) }},
+		{name: "HourlyStats", rows: 3 * 24 * 2, call: func(q *db.Queries) { _, _ = q.HourlyStats(ctx, begins, ends, hook(7)) }},
+		{name: "HourlyDurations", rows: 3 * 24 * 2, call: func(q *db.Queries) { _, _ = q.HourlyDurations(ctx, begins, ends, hook(7)) }},
+		{name: "ListAPIKeys", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAPIKeys(ctx, db.ListAPIKeysParams{TenantID: tenant, RowLimit: 20})
+		}},
+		{name: "ListAPIKeys, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListAPIKeys(ctx, db.ListAPIKeysParams{TenantID: tenant, Before: &thousandth, RowLimit: 20})
+		}},
+		{name: "CountAPIKeys", rows: 2 * 200, call: func(q *db.Queries) { _, _ = q.CountAPIKeys(ctx, tenant, 10_000) }},
+		{name: "RevokeAPIKey", rows: 2, call: func(q *db.Queries) { _, _ = q.RevokeAPIKey(ctx, thousandth, tenant) }},
 		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
 		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},
 	}

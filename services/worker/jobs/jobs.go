@@ -9,6 +9,7 @@
 //	partitions  makes those of the days to come, drops those past retention
 //	purge       removes rows that nobody needs any more
 //	janitor     trims the event store
+//	statistics  sums up days that are over, and removes old ones
 //	reseal      seals secrets again, under the vault's newest key
 //
 // Others were asked for, and are not given up before they are done:
@@ -52,6 +53,7 @@ const (
 	partitionsEvery = time.Hour
 	purgeEvery      = 5 * time.Minute
 	janitorEvery    = 15 * time.Second
+	statisticsEvery = time.Hour
 	resealEvery     = time.Hour
 )
 
@@ -80,6 +82,7 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newPartitioner(s, log)),
 		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, log)),
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
+		river.AddWorkerSafely(workers, newStatistician(s)),
 		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),
 		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
@@ -88,9 +91,12 @@ func New(cfg Config) (*Runner, error) {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(s.Pool()), &river.Config{
-		Queues:                      map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
-		Workers:                     workers,
-		PeriodicJobs:                []*river.PeriodicJob{every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{}), every(resealEvery, resealArgs{})},
+		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
+		Workers: workers,
+		PeriodicJobs: []*river.PeriodicJob{
+			every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{}),
+			every(statisticsEvery, statisticsArgs{}), every(resealEvery, resealArgs{}),
+		},
 		JobTimeout:                  jobTimeout,
 		RescueStuckJobsAfter:        stuckAfter,
 		ReindexerSchedule:           river.NeverSchedule(), // the worker's role owns no index

@@ -28,10 +28,10 @@ func TestRunner_Run(t *testing.T) {
 	}
 	s := open(t, database, testenv.Worker)
 	eventually(t, "every job has been done", func() bool {
-		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 4
+		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 5
 	})
-	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 4 {
-		t.Errorf("%d jobs for %d workers, want each of 4 once", jobs, fleet)
+	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 5 {
+		t.Errorf("%d jobs for %d workers, want each of 5 once", jobs, fleet)
 	}
 	cancel()
 	for range fleet {

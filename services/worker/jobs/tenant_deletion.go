@@ -73,8 +73,11 @@ var pass = []part{
 	{name: "outbox", tables: []string{"outbox"}, remove: removeOutbox},
 	{name: "streams", remove: purgeStreams},
 	{
-		name:   "deliveries",
-		tables: []string{"webhook_queue", "webhook_lanes", "webhook_logs", "webhook_stats_hourly", "webhook_durations_hourly", "webhook_health"},
+		name: "deliveries",
+		tables: []string{
+			"webhook_queue", "webhook_lanes", "webhook_logs", "webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily",
+			"webhook_health",
+		},
 		remove: removeDeliveries,
 	},
 	{name: "events", tables: []string{"events"}, remove: removeEvents},
@@ -264,6 +267,7 @@ func removeDeliveries(ctx context.Context, d *deletion, q *db.Queries) (removed,
 	}
 	rows(func() (int64, error) { return q.RemoveStatsOf(ctx, ids) })
 	rows(func() (int64, error) { return q.RemoveDurationsOf(ctx, ids) })
+	rows(func() (int64, error) { return q.RemoveDailyStatsOf(ctx, ids) })
 	rows(func() (int64, error) { return q.RemoveHealthOf(ctx, ids) })
 	if err != nil {
 		return 0, 0, false, err

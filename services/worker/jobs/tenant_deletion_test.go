@@ -80,6 +80,7 @@ func (w *deleting) fill(owner uuid.UUID, n int) {
 		`INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) SELECT h.id, $1, now() FROM (` + hooks + `) h`,
 		`INSERT INTO webhook_stats_hourly SELECT h.id, now(), 'deal.moved', 200, $1, 1, 1, 5 FROM (` + hooks + `) h`,
 		`INSERT INTO webhook_durations_hourly SELECT h.id, now(), 21, $1, 1 FROM (` + hooks + `) h`,
+		`INSERT INTO webhook_stats_daily SELECT h.id, current_date - 2, $1, '{deal.moved}', '{200}', '{1}', '{1}', '{5}', '{21}', '{1}' FROM (` + hooks + `) h`,
 		`INSERT INTO webhook_health (webhook_id, tenant_id, down) SELECT h.id, $1, true FROM (` + hooks + `) h`,
 		`INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, body) SELECT hashtext($1::uuid::text), n, $1::uuid, current_date, 'e' || n, '{}' FROM generate_series(1, 2 * 64 + 1) AS n`,
 		`INSERT INTO idempotency_keys (tenant_id, key, event_ids, day, body_hash) SELECT $1, 'key:' || n, '{e}', current_date, '' FROM generate_series(1, $2::int) AS n`,
@@ -154,8 +155,8 @@ func TestDeleter_Work(t *testing.T) {
 		if left := w.left(tenant); len(left) > 0 {
 			t.Errorf("rows are left in %v", left)
 		}
-		// 60 webhooks with 5 rows each beside their own, 2 with logs.
-		if want := int64(60*6 + 2*(rowChunk+1) + 3*(rowChunk+1) + 1 + 129 + 3 + 1 + 1); row.Rows != want {
+		// 60 webhooks with 6 rows each beside their own, 2 with logs.
+		if want := int64(60*7 + 2*(rowChunk+1) + 3*(rowChunk+1) + 1 + 129 + 3 + 1 + 1); row.Rows != want {
 			t.Errorf("counted %d rows, want %d", row.Rows, want)
 		}
 		for _, stream := range []string{bus.StreamEvents, bus.StreamPoison} {
@@ -238,7 +239,7 @@ func TestDeleter_Work(t *testing.T) {
 		if left := w.left(tenant); len(left) > 0 {
 			t.Errorf("rows are left in %v", left)
 		}
-		if got, want := w.look(id).Rows, int64(60*6+2*10+3*10+1+129+3+1+1); got != want {
+		if got, want := w.look(id).Rows, int64(60*7+2*10+3*10+1+129+3+1+1); got != want {
 			t.Errorf("counted %d rows, want %d", got, want)
 		}
 	})

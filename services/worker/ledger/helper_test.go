@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/histogram"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/services/worker/attempt"
@@ -306,6 +307,24 @@ func (w *world) consistent() {
 			SELECT webhook_id, hour, event_type, status, tenant_id, total, successful, duration_ms_sum FROM webhook_stats_hourly
 		)
 		(TABLE logs EXCEPT TABLE stats) UNION ALL (TABLE stats EXCEPT TABLE logs)`)
+	none("days that are summed up do not equal the logs", `
+		WITH logs AS (
+			SELECT l.webhook_id, d.day, l.event_type, l.status, l.tenant_id, count(*) AS total,
+				count(*) FILTER (WHERE l.success) AS successful, sum(l.duration_ms)::bigint AS duration
+			FROM webhook_logs l JOIN webhook_stats_daily d ON d.webhook_id = l.webhook_id AND d.day = (l.created_at AT TIME ZONE 'UTC')::date
+			WHERE l.counted GROUP BY 1, 2, 3, 4, 5
+		), days AS (
+			SELECT webhook_id, day, unnest(event_types), unnest(statuses), tenant_id, unnest(totals), unnest(successful), unnest(duration_ms_sums)
+			FROM webhook_stats_daily
+		)
+		(TABLE logs EXCEPT TABLE days) UNION ALL (TABLE days EXCEPT TABLE logs)`)
+	none("durations of days that are summed up do not equal those of their hours", `
+		WITH hours AS (
+			SELECT h.webhook_id, d.day, h.bucket, sum(h.total)::bigint AS total
+			FROM webhook_durations_hourly h JOIN webhook_stats_daily d ON d.webhook_id = h.webhook_id AND d.day = (h.hour AT TIME ZONE 'UTC')::date
+			GROUP BY 1, 2, 3
+		), days AS (SELECT webhook_id, day, unnest(buckets), unnest(bucket_totals) FROM webhook_stats_daily)
+		(TABLE hours EXCEPT TABLE days) UNION ALL (TABLE days EXCEPT TABLE hours)`)
 	none("attempts count twice", `
 		SELECT FROM webhook_logs WHERE counted GROUP BY delivery_id, attempt HAVING count(*) > 1`)
 	rows, err := tx.Query(w.t.Context(), "SELECT webhook_id, created_at, duration_ms FROM webhook_logs WHERE counted")
@@ -324,7 +343,7 @@ func (w *world) consistent() {
 		ms      int32
 	)
 	if _, err := pgx.ForEachRow(rows, []any{&webhook, &at, &ms}, func() error {
-		totals[key{webhook, at.Truncate(time.Hour).Unix(), bucket(ms)}]++
+		totals[key{webhook, at.Truncate(time.Hour).Unix(), histogram.Bucket(ms)}]++
 		return nil
 	}); err != nil {
 		w.t.Fatal(err)

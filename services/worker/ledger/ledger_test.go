@@ -369,12 +369,3 @@ func TestLedger_gather(t *testing.T) {
 		})
 	})
 }
-
-func TestBucket(t *testing.T) {
-	t.Parallel()
-	for ms, want := range map[int32]int16{0: 0, 1: 8, 3: 16, 7: 24, 8: 26, 1023: 80, 30_000: 119} {
-		if got := bucket(ms); got != want {
-			t.Errorf("%d ms are in bucket %d, want %d", ms, got, want)
-		}
-	}
-}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/failpoint"
+	"github.com/primezap/primezap/pkg/histogram"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
@@ -351,7 +352,7 @@ func durationParams(logs []*Log) (p db.AddDurationsParams) {
 	tenants := map[uuid.UUID]uuid.UUID{}
 	for _, l := range logs {
 		if l.Counted {
-			totals[durationKey{l.Webhook, l.at().Truncate(time.Hour), bucket(millis(l.Outcome.Duration))}]++
+			totals[durationKey{l.Webhook, l.at().Truncate(time.Hour), histogram.Bucket(millis(l.Outcome.Duration))}]++
 			tenants[l.Webhook] = l.Tenant
 		}
 	}
@@ -370,12 +371,6 @@ func durationParams(logs []*Log) (p db.AddDurationsParams) {
 		p.Totals = append(p.Totals, totals[key])
 	}
 	return p
-}
-
-// bucket is the log-scale bucket of a log row's milliseconds: ceil(8·log2(ms+1)),
-// so that a bucket's bounds lie within 9 % of one another.
-func bucket(ms int32) int16 {
-	return int16(math.Ceil(8 * math.Log2(float64(ms)+1)))
 }
 
 func compareIDs(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) }

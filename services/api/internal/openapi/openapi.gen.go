@@ -712,20 +712,20 @@ type WebhookStats struct {
 		To time.Time `json:"to"`
 	} `json:"period"`
 	Stats struct {
-		AverageDurationMs *float32        `json:"averageDurationMs"`
+		AverageDurationMs *float64        `json:"averageDurationMs"`
 		ByDay             []StatsByDay    `json:"byDay"`
 		ByEvent           []StatsByEvent  `json:"byEvent"`
 		ByStatus          []StatsByStatus `json:"byStatus"`
 		FailedCalls       int64           `json:"failedCalls"`
 
 		// P50DurationMs Within 5 %
-		P50DurationMs *float32 `json:"p50DurationMs"`
+		P50DurationMs *float64 `json:"p50DurationMs"`
 
 		// P95DurationMs Within 5 %
-		P95DurationMs *float32 `json:"p95DurationMs"`
+		P95DurationMs *float64 `json:"p95DurationMs"`
 
 		// SuccessRate 0 to 1; null without calls
-		SuccessRate     *float32 `json:"successRate"`
+		SuccessRate     *float64 `json:"successRate"`
 		SuccessfulCalls int64    `json:"successfulCalls"`
 		TotalCalls      int64    `json:"totalCalls"`
 	} `json:"stats"`
