@@ -350,8 +350,10 @@ func newRun(least, most int, ranges ...rune) run {
 // formats are checked more strictly than the library does it.
 var formats = map[string]func([]byte) bool{
 	"date-time": func(content []byte) bool {
+		// Go also takes an hour of one digit, and a comma for the point.
 		var t time.Time
-		return bytes.IndexByte(content, ',') < 0 && t.UnmarshalText(content) == nil // a comma for the point is Go's
+		return len(content) > len("2006-01-02T15") && content[len("2006-01-02T15")] == ':' &&
+			bytes.IndexByte(content, ',') < 0 && t.UnmarshalText(content) == nil
 	},
 	"date": func(content []byte) bool {
 		_, err := time.Parse(time.DateOnly, string(content))

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -67,13 +66,17 @@ func compileSchema(d Definition) (*jsonschema.Schema, error) {
 	return compiler.Compile(location)
 }
 
-// explaining bounds the memory that faults take: the library notes each of the
-// hundred thousand that 256 KiB have room for, some 30 MB.
-var explaining = make(chan struct{}, runtime.GOMAXPROCS(0))
-
+// faults asks the library, first about as much of the data as shows maxFaults.
 func (v validator) faults(data []byte) []*Error {
-	explaining <- struct{}{}
-	defer func() { <-explaining }()
+	part := v.quick.trimmed(data, maxFaults)
+	faults := v.explain(part)
+	if faults == nil && len(part) < len(data) { // the rule was wrong about all that it did not accept
+		return v.explain(data)
+	}
+	return faults
+}
+
+func (v validator) explain(data []byte) []*Error {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
 	if err != nil {
 		panic(fmt.Sprintf("event: a body holds no JSON: %v", err))
@@ -114,9 +117,17 @@ func faultsIn(faults []*Error, e *jsonschema.ValidationError) []*Error {
 	case *kind.Format:
 		add("must be a " + is.Want)
 	case *kind.MinLength:
-		add(fmt.Sprintf("must have at least %d characters", is.Want))
+		if is.Want == 1 {
+			add("must not be empty")
+		} else {
+			add(fmt.Sprintf("must have at least %d characters", is.Want))
+		}
 	case *kind.Minimum:
 		add("must be at least " + is.Want.RatString())
+	case *kind.Maximum:
+		add("must be at most " + is.Want.RatString())
+	case *kind.MinProperties:
+		add(fmt.Sprintf("must have at least %d fields", is.Want))
 	default:
 		for _, cause := range e.Causes {
 			if len(faults) == maxFaults {
