@@ -252,6 +252,43 @@ describe("access and privacy", () => {
   });
 });
 
+describe("a page of another origin", () => {
+  const origin = "http://dashboard.test"; // one that the installation allows
+
+  test("may send every header that the client sends", async () => {
+    const sent: string[] = [];
+    const recording = createClient({
+      baseUrl: installation.url,
+      token: installation.apiKey,
+      tenantId: installation.tenantId,
+      fetch: (request) => {
+        sent.push(...request.headers.keys());
+        return fetch(request);
+      },
+    });
+    await recording.events.publish(deal, {
+      traceparent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    });
+    const preflight = await fetch(`${installation.url}/api/events`, {
+      method: "OPTIONS",
+      headers: { Origin: origin, "Access-Control-Request-Method": "POST" },
+    });
+    const allowed = preflight.headers.get("Access-Control-Allow-Headers")?.toLowerCase().split(/, */);
+    assert.ok(
+      sent.includes("idempotency-key") && sent.includes("x-tenant-id") && sent.includes("traceparent"),
+    );
+    for (const name of sent) {
+      assert.ok(allowed?.includes(name), `${name} is not allowed: ${allowed}`);
+    }
+  });
+
+  test("may read when to come again", async () => {
+    const answer = await fetch(`${installation.url}/api/event-types`, { headers: { Origin: origin } });
+    assert.equal(answer.headers.get("Access-Control-Allow-Origin"), origin);
+    assert.match(answer.headers.get("Access-Control-Expose-Headers") ?? "", /Retry-After/);
+  });
+});
+
 describe("errors", () => {
   test("a refusal names the fields at fault and the request", async () => {
     const refusal = await problem(

@@ -11,6 +11,7 @@ const root = new URL("../../../../", import.meta.url).pathname; // from build/te
 export interface Standalone {
   url: string;
   apiKey: string;
+  tenantId: string;
   stop(): Promise<void>;
 }
 
@@ -34,10 +35,9 @@ export async function startStandalone(): Promise<Standalone> {
   });
   const kill = () => child.kill("SIGKILL");
   process.once("exit", kill); // a test that ends early leaves nothing behind
-  const { url, apiKey } = await readyLine(child);
+  const ready = await readyLine(child);
   return {
-    url,
-    apiKey,
+    ...ready,
     stop: async () => {
       child.kill("SIGTERM");
       await once(child, "exit");
@@ -47,7 +47,7 @@ export async function startStandalone(): Promise<Standalone> {
   };
 }
 
-async function readyLine(child: ChildProcess): Promise<{ url: string; apiKey: string }> {
+async function readyLine(child: ChildProcess): Promise<Omit<Standalone, "stop">> {
   const timer = setTimeout(() => child.kill("SIGKILL"), 60_000);
   try {
     for await (const line of createInterface({ input: child.stdout as NodeJS.ReadableStream })) {
