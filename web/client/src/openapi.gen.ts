@@ -1027,12 +1027,22 @@ export interface components {
                 successfulCalls: number;
                 /** Format: int64 */
                 failedCalls: number;
-                /** @description 0 to 1; null without calls */
+                /**
+                 * Format: double
+                 * @description 0 to 1; null without calls
+                 */
                 successRate: number | null;
+                /** Format: double */
                 averageDurationMs: number | null;
-                /** @description Within 5 % */
+                /**
+                 * Format: double
+                 * @description Within 5 %
+                 */
                 p50DurationMs: number | null;
-                /** @description Within 5 % */
+                /**
+                 * Format: double
+                 * @description Within 5 %
+                 */
                 p95DurationMs: number | null;
                 byDay: components["schemas"]["StatsByDay"][];
                 byEvent: components["schemas"]["StatsByEvent"][];

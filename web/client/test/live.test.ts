@@ -109,6 +109,11 @@ describe("a front end's calls", () => {
     assert.equal(failed.data[0]?.status, 500);
     assert.equal(failed.data[0]?.responseBody, "no");
     assert.equal(failed.data[0]?.eventId, id);
+
+    const stats = await customWebhooksService.getStats(created.id);
+    assert.deepEqual([stats.stats.totalCalls, stats.stats.failedCalls], [2, 1]);
+    assert.equal(stats.stats.successfulCalls / stats.stats.totalCalls, 0.5);
+    assert.deepEqual(stats.stats.byEvent, [{ event: "deal.moved", total: 2, successful: 1, failed: 1 }]);
   });
 
   test("list, read, change, replace and delete", async () => {
