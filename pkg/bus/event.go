@@ -244,6 +244,9 @@ func (r *Reader) Event(ctx context.Context, epoch int64, seq uint64, tenant uuid
 	if epoch != r.epoch {
 		return Event{}, fmt.Errorf("%w: the event store was recreated", ErrBodyLost)
 	}
+	if seq == 0 { // erased before it was published
+		return Event{}, ErrBodyLost
+	}
 	raw, err := r.stream.GetMsg(ctx, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return Event{}, ErrBodyLost

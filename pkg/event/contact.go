@@ -17,6 +17,15 @@ func ContactKey(id string) string {
 	return "sha256:" + hex.EncodeToString(hash[:]) // no valid id has a colon
 }
 
+// ContactID is the id that a key was made of, nil where the key does not show it,
+// or is none.
+func ContactID(key *string) *string {
+	if key == nil || !ValidID(*key) {
+		return nil
+	}
+	return key
+}
+
 // ContactOf returns the id of the contact that a body is about: data.contact.id,
 // in every type that is about one. Empty where there is none.
 func ContactOf(body []byte) string {

@@ -24,6 +24,19 @@ func TestContactKey(t *testing.T) {
 	}
 }
 
+func TestContactID(t *testing.T) {
+	t.Parallel()
+	for _, id := range []string{"c1", "ana@example.com"} {
+		key := event.ContactKey(id)
+		if got := event.ContactID(&key); (got != nil) != event.ValidID(id) || got != nil && *got != id {
+			t.Errorf("of %q is shown %v", id, got)
+		}
+	}
+	if event.ContactID(nil) != nil {
+		t.Error("nobody's has an id")
+	}
+}
+
 func TestContactOf(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{

@@ -50,7 +50,7 @@ func (s *Service) GetEvent(ctx context.Context, req openapi.GetEventRequestObjec
 		return nil, err
 	}
 	detail := openapi.EventDetail{
-		ID: found.ID, Event: found.Type, ContactID: found.ContactID, CreatedAt: found.CreatedAt.UTC(), Body: body,
+		ID: found.ID, Event: found.Type, ContactID: event.ContactID(found.ContactID), CreatedAt: found.CreatedAt.UTC(), Body: body,
 	}
 	err = s.Store.InTenant(ctx, principal.Tenant, func(q *db.Queries) (err error) {
 		if detail.Body == nil {

@@ -74,7 +74,7 @@ func (s *Service) ListEvents(ctx context.Context, req openapi.ListEventsRequestO
 	rows, pagination := page.Show(pages, rows, total, func(row db.ListEventsRow) []byte { return page.TimeTextKey(row.CreatedAt, row.ID) })
 	events := make([]openapi.Event, len(rows))
 	for i, row := range rows {
-		events[i] = openapi.Event{ID: row.ID, Event: row.Type, ContactID: row.ContactID, CreatedAt: row.CreatedAt.UTC()}
+		events[i] = openapi.Event{ID: row.ID, Event: row.Type, ContactID: event.ContactID(row.ContactID), CreatedAt: row.CreatedAt.UTC()}
 	}
 	return openapi.ListEvents200JSONResponse{Data: events, Pagination: pagination}, nil
 }
