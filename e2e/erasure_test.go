@@ -21,7 +21,6 @@ import (
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/testenv"
-	"github.com/primezap/primezap/services/worker"
 )
 
 // marker is in everything about the contact that is erased.
@@ -70,7 +69,7 @@ func TestErasure_LeavesNothingOfTheContact(t *testing.T) {
 	if _, err := relay.Exec(t.Context(), "SELECT pg_advisory_lock(hashtext('primezap.outbox'))"); err != nil {
 		t.Fatal(err)
 	}
-	sys.RunWorker(func(c *worker.Config) { c.AttemptTimeout, c.Lease = 12*time.Second, 15*time.Second })
+	sys.StartWorker("WORKER_ATTEMPT_TIMEOUT=10s", "WORKER_LEASE=15s") // late copies are looked for after twice that
 
 	r, tenant := newReceiver(t), sys.Tenant()
 	release := make(chan struct{})

@@ -50,11 +50,12 @@ WHERE e.day BETWEEN @first_day AND @last_day AND e.tenant_id = @tenant_id AND e.
   AND e.day = k.day AND e.id = k.id AND e.contact_id = @contact::text;
 
 -- name: ErasedEvents :many
--- Which of these are erased under a contact's mark: the positions, from 1.
+-- Which of these are erased under a contact's mark: the positions, from 1. Not
+-- found by the contact's index: it may have many.
 SELECT k.position::int AS position
 FROM (SELECT unnest(@days::date[]) AS day, unnest(@ids::text[]) AS id, generate_subscripts(@ids::text[], 1) AS position) AS k
 CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = k.day AND e.tenant_id = @tenant_id AND e.id = k.id
-  AND e.contact_id = @contact::text AND e.day BETWEEN @first_day AND @last_day LIMIT 1) AS erased;
+  AND coalesce(e.contact_id, '') = @contact::text AND e.day BETWEEN @first_day AND @last_day LIMIT 1) AS erased;
 
 -- name: KeptBodies :many
 -- Where the bodies of these events are kept: a key of the queue, too.
@@ -86,11 +87,12 @@ WHERE event_id = ANY(@ids::text[]) AND tenant_id = @tenant_id
   AND (response_body IS NOT NULL OR response_headers IS NOT NULL);
 
 -- name: RemoveKeptBodies :execrows
--- Under LockEventStore: nobody keeps one at the same time.
-DELETE FROM event_bodies b
-USING (SELECT unnest(@epochs::bigint[]) AS epoch, unnest(@seqs::bigint[]) AS seq) AS k
-WHERE b.epoch = k.epoch AND b.stream_seq = k.seq AND b.stream_seq = ANY(@seqs::bigint[]) AND b.epoch = ANY(@epochs::bigint[])
-  AND b.tenant_id = @tenant_id;
+-- By their places in the table, which nothing changes: of a join with the keys the
+-- planner may read them all.
+DELETE FROM event_bodies b WHERE b.ctid = ANY(ARRAY(
+  SELECT kept.place
+  FROM (SELECT unnest(@epochs::bigint[]) AS epoch, unnest(@seqs::bigint[]) AS seq) AS k
+  CROSS JOIN LATERAL (SELECT o.ctid AS place FROM event_bodies o WHERE o.epoch = k.epoch AND o.stream_seq = k.seq LIMIT 1) AS kept));
 
 -- name: OutboxOfTenant :many
 -- A page of the table with what is the tenant's in it; more says whether others follow.

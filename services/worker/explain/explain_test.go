@@ -54,8 +54,8 @@ INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint, gen
 		'{*}', '', '', n, CASE WHEN n % 500 = 499 THEN now() - interval '1 year' END FROM generate_series(0, 999) AS n;
 INSERT INTO webhooks (id, tenant_id, name, url, events, secret, secret_hint)
 	SELECT gen_random_uuid(), gen_random_uuid(), 'other', 'https://example.com', '{*}', '', '' FROM generate_series(1, 20000);
-INSERT INTO events (day, tenant_id, id, type, stream_seq, created_at)
-	SELECT current_date, '0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', n, current_date + n * interval '1 microsecond' FROM generate_series(0, 199999) AS n;
+INSERT INTO events (day, tenant_id, id, type, stream_seq, created_at, contact_id)
+	SELECT current_date, '0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', n, current_date + n * interval '1 microsecond', 'c' || n % 1000 FROM generate_series(0, 199999) AS n;
 INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, event_id, event_type, attempt, kind, counted, success, status, duration_ms)
 	SELECT ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid, current_date + n * interval '1 microsecond',
 		('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', gen_random_uuid(), 'e' || n,
@@ -87,6 +87,8 @@ INSERT INTO webhook_stats_daily SELECT id, current_date - d, tenant_id, '{deal.m
 INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes, revoked_at)
 	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'k', 'hint',
 		decode(lpad(to_hex(n), 64, '0'), 'hex'), '{}', CASE WHEN n % 100 > 0 THEN now() END FROM generate_series(1, 20000) AS n;
+INSERT INTO erasures (id, tenant_id, epoch, last_seq, last_time)
+	SELECT gen_random_uuid(), CASE WHEN n % 50 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, 1, 1, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
 	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
@@ -115,7 +117,7 @@ func workerQueries() []query {
 		keys, types, texts               []string
 		days, created, hours             []time.Time
 		attempts, states, statuses       []int16
-		delays, ones                     []int64
+		delays, ones, seqs, zeros        []int64
 		limits                           []int32
 		pauses                           []float64
 	)
@@ -128,6 +130,7 @@ func workerQueries() []query {
 		hours = append(hours, time.Now().UTC().Truncate(time.Hour))
 		attempts, states, statuses = append(attempts, 1), append(states, 2), append(statuses, 200)
 		delays, ones, limits, pauses = append(delays, 1000), append(ones, 1), append(limits, 8), append(pauses, 0.05)
+		seqs, zeros = append(seqs, int64(n)), append(zeros, 0)
 	}
 	lanes := make([]uuid.UUID, 200)
 	for i := range lanes {
@@ -240,6 +243,46 @@ func workerQueries() []query {
 		}},
 		{name: "OutboxBatch", rows: 200, call: func(q *db.Queries) { _, _ = q.OutboxBatch(ctx, 5000, 100) }},
 		{name: "DeleteOutbox", rows: 10, call: func(q *db.Queries) { _ = q.DeleteOutbox(ctx, []int64{1, 2, 3}) }},
+		// Up to 100 events of a contact, in each of some days.
+		{name: "EventsOfContact", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.EventsOfContact(ctx, db.EventsOfContactParams{
+				Contact: "c17", TenantID: tenant, LastSeq: rows, LastTime: time.Now(), RowLimit: 100,
+			})
+		}},
+		{name: "MarkErased", rows: 4 * batch, call: func(q *db.Queries) {
+			_, _ = q.MarkErased(ctx, db.MarkErasedParams{
+				TenantID: tenant, Contact: "c17", Becomes: "erasure:1", Days: days, Ids: keys, FirstDay: today, LastDay: today,
+			})
+		}},
+		{name: "ErasedEvents", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.ErasedEvents(ctx, db.ErasedEventsParams{
+				TenantID: tenant, Contact: "c17", Days: days, Ids: keys, FirstDay: today, LastDay: today,
+			})
+		}},
+		{name: "KeptBodies", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.KeptBodies(ctx, days, keys, tenant) }},
+		{name: "RemoveQueueRowsOfEvents", rows: 6 * batch, call: func(q *db.Queries) {
+			_, _ = q.RemoveQueueRowsOfEvents(ctx, db.RemoveQueueRowsOfEventsParams{
+				TenantID: tenant, Epochs: ones, Seqs: seqs, Ids: keys, RowLimit: 1000,
+			})
+		}},
+		{name: "CountAnswers", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.CountAnswers(ctx, keys, tenant, 1000) }},
+		{name: "EraseAnswers", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.EraseAnswers(ctx, keys, tenant) }},
+		{name: "RemoveKeptBodies", rows: 4 * batch, call: func(q *db.Queries) { _, _ = q.RemoveKeptBodies(ctx, zeros, seqs) }},
+		{name: "OutboxOfTenant", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.OutboxOfTenant(ctx, db.OutboxOfTenantParams{TenantID: tenant, Until: time.Now(), After: 5000, RowLimit: 100})
+		}},
+		{name: "WebhooksOfTenant", rows: 120, call: func(q *db.Queries) { _, _ = q.WebhooksOfTenant(ctx, tenant, 500, 50) }},
+		{name: "RemoveLogsOf", rows: 4 * each, call: func(q *db.Queries) { _, _ = q.RemoveLogsOf(ctx, hook(7), 50) }},
+		{name: "RemoveStatsOf", rows: 200, call: func(q *db.Queries) { _, _ = q.RemoveStatsOf(ctx, lanes[100:150]) }},
+		{name: "RemoveDurationsOf", rows: 200, call: func(q *db.Queries) { _, _ = q.RemoveDurationsOf(ctx, lanes[100:150]) }},
+		{name: "RemoveLanesOf", rows: 200, call: func(q *db.Queries) { _, _ = q.RemoveLanesOf(ctx, lanes[100:150]) }},
+		{name: "RemoveHealthOf", rows: 200, call: func(q *db.Queries) { _, _ = q.RemoveHealthOf(ctx, lanes[100:150]) }},
+		{name: "RemoveEventsOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveEventsOf(ctx, today, tenant, 100) }},
+		{name: "RemoveBodiesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveBodiesOf(ctx, tenant, 100) }},
+		{name: "RemoveKeysOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveKeysOf(ctx, tenant, 100) }},
+		{name: "RemoveAuditOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveAuditOf(ctx, tenant, 100) }},
+		{name: "RemoveErasuresOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveErasuresOf(ctx, tenant, 100) }},
+		{name: "RemoveWebhooksOf", rows: 500, call: func(q *db.Queries) { _, _ = q.RemoveWebhooksOf(ctx, tenant, 100) }},
 		{name: "PurgeIdempotencyKeys", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeIdempotencyKeys(ctx, time.Now().Add(-time.Hour), 100) }},
 	}
 }

@@ -127,7 +127,7 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 	if len(rows) == 0 {
 		return e.done(ctx, nothing)
 	}
-	f := found{epochs: make([]int64, 0, len(rows))}
+	var f found
 	for _, row := range rows {
 		f.add(row.Day, row.ID, "", uint64(row.StreamSeq), time.Time{}) //nolint:gosec // was a uint64
 	}
@@ -142,7 +142,7 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 		return err
 	}
 	return e.stay(ctx, 0, func(q *db.Queries) (t tally, err error) {
-		removed, err := q.RemoveKeptBodies(ctx, f.epochs, f.storedAt, e.row.TenantID)
+		removed, err := q.RemoveKeptBodies(ctx, f.keptEpochs, f.keptSeqs)
 		if err != nil {
 			return t, fmt.Errorf("remove kept bodies: %w", err)
 		}
@@ -161,12 +161,13 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 	})
 }
 
-// found are events of the contact, and the places that their bodies are kept at
-// and their deliveries refer to: the stream's own, and those of event_bodies.
+// found are events of the contact, and the places that their deliveries refer to:
+// those in the stream, and those that bodies are kept of.
 type found struct {
 	keys
-	epochs, storedAt []int64
-	storedIDs        []string
+	epochs, storedAt     []int64
+	storedIDs            []string
+	keptEpochs, keptSeqs []int64
 }
 
 func (f *found) place(epoch, seq int64, id string) {
@@ -204,6 +205,7 @@ func (e *erasure) eraseStored(ctx context.Context, f *found, first bool) (bodies
 	}
 	for _, b := range kept {
 		f.place(b.Epoch, b.StreamSeq, b.EventID)
+		f.keptEpochs, f.keptSeqs = append(f.keptEpochs, b.Epoch), append(f.keptSeqs, b.StreamSeq)
 	}
 	return bodies, nil
 }
