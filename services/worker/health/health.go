@@ -34,7 +34,8 @@ import (
 
 const (
 	lookEvery = 5 * time.Second // what the ledger does not tell of is found so late at the latest
-	workFor   = 10 * time.Second
+	beginFor  = 4 * time.Second // a look begins no more after that; the next one follows at once
+	workFor   = 15 * time.Second
 	chunk     = 100 // webhooks looked up at once
 )
 
@@ -91,19 +92,25 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) Look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, workFor)
 	defer cancel()
-	return errors.Join(k.judge(ctx), k.recover(ctx))
+	begun := time.Now()
+	over := func() bool { return ctx.Err() != nil || time.Since(begun) > beginFor }
+	err := errors.Join(k.judge(ctx, over), k.recover(ctx, over))
+	if over() {
+		k.Wake() // there may be more
+	}
+	return err
 }
 
 // judge acts on all streaks and answers that nobody has acted on.
-func (k *Keeper) judge(ctx context.Context) error {
+func (k *Keeper) judge(ctx context.Context, over func() bool) error {
 	var failures []error
 	after := uuid.Nil
-	for ctx.Err() == nil {
+	for !over() {
 		rows, err := k.store.Queries().UntoldHealth(ctx, after, chunk)
 		if err != nil {
 			return errors.Join(append(failures, fmt.Errorf("look for untold health: %w", err))...)
 		}
-		for i := range rows {
+		for i := 0; i < len(rows) && !over(); i++ {
 			if err := k.act(ctx, &rows[i]); err != nil && len(failures) < chunk {
 				failures = append(failures, fmt.Errorf("webhook %s: %w", rows[i].WebhookID, err))
 			}

@@ -23,15 +23,15 @@ const (
 
 // recover gives each webhook that is to recover its next chunk. Those that have
 // waited longest come first; a turn that fails is made again at the next look.
-func (k *Keeper) recover(ctx context.Context) error {
+func (k *Keeper) recover(ctx context.Context, over func() bool) error {
 	var failures []error
-	for ctx.Err() == nil {
+	for !over() {
 		due, err := k.store.Queries().DueRecoveries(ctx, chunk)
 		if err != nil {
 			return errors.Join(append(failures, fmt.Errorf("look for recoveries: %w", err))...)
 		}
 		failed := len(failures)
-		for i := range due {
+		for i := 0; i < len(due) && !over(); i++ {
 			if err := k.recoverSome(ctx, &due[i]); err != nil {
 				failures = append(failures, fmt.Errorf("recover webhook %s: %w", due[i].WebhookID, err))
 			}

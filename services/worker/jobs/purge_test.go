@@ -102,6 +102,7 @@ func TestPurger_Work(t *testing.T) {
 		}
 		gone := insert("deleted long ago", 31)
 		exec(t, s, "INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) VALUES ($1, $2, 'infinity')", gone, tenant)
+		exec(t, s, "INSERT INTO webhook_health (webhook_id, tenant_id, down) VALUES ($1, $2, true)", gone, tenant)
 		generation := ask[int64](t, s, "SELECT generation FROM webhooks WHERE id = $1", gone)
 		insert("created since", 0) // the tenant has moved on
 
@@ -112,6 +113,9 @@ func TestPurger_Work(t *testing.T) {
 		}
 		if reload := ask[int64](t, s, "SELECT reload_below FROM tenants WHERE id = $1", tenant); reload != generation {
 			t.Errorf("caches below generation %d reload, want those below %d, which have not seen the deletion", reload, generation)
+		}
+		if health := ask[int](t, s, "SELECT count(*) FROM webhook_health"); health != 0 {
+			t.Errorf("the health of the removed webhook is left")
 		}
 		if lanes := ask[int](t, s, "SELECT count(*) FROM webhook_lanes"); lanes != 0 {
 			t.Errorf("%d lanes are left of the removed webhook", lanes)
