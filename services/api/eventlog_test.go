@@ -82,6 +82,7 @@ func TestEventLog_List(t *testing.T) {
 		"?event=message.sent":            {"e5", "e4"},
 		"?event=deal.created":            nil,
 		"?from=" + stamp(9*24*time.Hour): {"e6", "e5", "e4", "e3", "e1", "e0"},
+		"?from=" + stamp(73*time.Hour):   {"e6", "e5", "e4", "e3", "e1"},
 		"?to=" + stamp(time.Minute):      {"e4", "e3", "e1"},
 		"?from=" + stamp(3*time.Minute):  {"e6", "e5", "e4"},
 		"?to=" + stamp(7*24*time.Hour):   {"e0"},
