@@ -109,7 +109,7 @@ func TestEvents_Contact(t *testing.T) {
 	for _, e := range f.stored() {
 		contacts = append(contacts, e.Contact)
 	}
-	if want := []string{"c_1", "c_3", "", "", "", "", ""}; !slices.Equal(contacts, want) {
+	if want := []string{"c_1", "c_3", "", "", event.ContactKey("a\r\nb"), "", ""}; !slices.Equal(contacts, want) {
 		t.Errorf("stored for %q, want %q", contacts, want)
 	}
 }
