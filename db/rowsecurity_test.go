@@ -28,7 +28,7 @@ var crossing = map[string][]string{
 	db.RoleWorker: {
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
 		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily", "webhook_queue", "webhook_lanes", "webhook_health",
-		"erasures", "tenant_deletions", "audit_log",
+		"erasures", "tenant_deletions", "audit_log", "replays",
 	},
 	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
 	// It hands functions over to the definer, so it is a member of it: no more.

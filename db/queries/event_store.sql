@@ -8,6 +8,11 @@ WHERE epoch <> @epoch OR purged_below < @below;
 -- name: PurgePoint :one
 SELECT epoch, purged_below FROM event_store;
 
+-- name: HoldPurgePoint :one
+-- For whoever inserts queue rows of old events: below the point he keeps their
+-- bodies too. It does not move before he has committed.
+SELECT epoch, purged_below FROM event_store FOR SHARE;
+
 -- name: LockEventStore :exec
 SELECT FROM event_store FOR UPDATE;
 
@@ -34,6 +39,12 @@ INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, bod
 SELECT @epoch, unnest(@stream_seqs::bigint[]), unnest(@tenants::uuid[]), unnest(@days::date[]),
   unnest(@ids::text[]), unnest(@bodies::bytea[])
 ON CONFLICT (epoch, stream_seq) DO NOTHING;
+
+-- name: KeptEvents :many
+-- Of which events of one stream, by their sequences, the body is kept.
+SELECT k.stream_seq::bigint AS stream_seq
+FROM (SELECT unnest(@stream_seqs::bigint[]) AS stream_seq) AS k
+CROSS JOIN LATERAL (SELECT FROM event_bodies b WHERE b.epoch = @epoch AND b.stream_seq = k.stream_seq LIMIT 1) AS kept;
 
 -- name: PurgeBodies :one
 -- Walks the kept bodies from a place on, removes those that no queue row needs

@@ -35,10 +35,6 @@ SELECT ensure_partitions(@first_day::date, @last_day::date)::int AS made;
 -- name: EventBody :one
 SELECT body FROM event_bodies WHERE tenant_id = @tenant_id AND event_day = @event_day AND event_id = @event_id;
 
--- name: GetEvent :one
-SELECT day, tenant_id, id, type, stream_seq, created_at FROM events
-WHERE tenant_id = @tenant_id AND id = @id AND day = @day;
-
 -- name: FindEvent :one
 -- Of events with this id, the last: a client may give an id again once it is
 -- forgotten. The day leads the key, so each is probed.

@@ -194,3 +194,28 @@ SELECT count(*) FROM (
 SELECT delivery_id, webhook_id, kind, state, attempt, last_status, last_error, created_at FROM webhook_queue
 WHERE epoch = @epoch AND stream_seq = @stream_seq AND tenant_id = @tenant_id AND event_id = @event_id
 ORDER BY delivery_id DESC LIMIT @row_limit;
+
+-- name: LockExhausted :many
+-- The exhausted deliveries of some events to one webhook, by the events'
+-- sequences. Nobody retries them until the transaction ends. (OFFSET 0: looked up
+-- by the event, since a webhook may have very many rows. A recovery locks in the
+-- same order.)
+SELECT q.stream_seq, q.delivery_id FROM webhook_queue q
+WHERE q.delivery_id = ANY(ARRAY(
+    SELECT r.delivery_id FROM (SELECT unnest(@stream_seqs::bigint[]) AS stream_seq) AS k
+    CROSS JOIN LATERAL (SELECT o.delivery_id, o.webhook_id, o.state FROM webhook_queue o
+      WHERE o.epoch = @epoch AND o.stream_seq = k.stream_seq OFFSET 0) AS r
+    WHERE r.webhook_id = @webhook_id::uuid AND r.state = 3))
+  AND q.state + 0 = 3
+ORDER BY q.due_at FOR UPDATE;
+
+-- name: QueuedEvents :many
+-- Which events, by their sequences, still have a delivery to a webhook to come.
+SELECT k.stream_seq::bigint AS stream_seq
+FROM (SELECT unnest(@stream_seqs::bigint[]) AS stream_seq) AS k
+CROSS JOIN LATERAL (SELECT FROM (SELECT o.webhook_id, o.state FROM webhook_queue o
+    WHERE o.epoch = @epoch AND o.stream_seq = k.stream_seq OFFSET 0) AS r
+  WHERE r.webhook_id = @webhook_id::uuid AND r.state < 3 LIMIT 1) AS queued;
+
+-- name: RemoveDeliveries :exec
+DELETE FROM webhook_queue WHERE delivery_id = ANY(@delivery_ids::uuid[]);

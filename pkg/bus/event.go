@@ -238,6 +238,9 @@ func NewReader(ctx context.Context, js jetstream.JetStream) (*Reader, error) {
 // Epoch identifies the stream that is read.
 func (r *Reader) Epoch() int64 { return r.epoch }
 
+// First is the first sequence that was stored when the reader was made.
+func (r *Reader) First() uint64 { return r.stream.CachedInfo().State.FirstSeq }
+
 // Event returns the event at seq if it is tenant's event id, of the stream that
 // epoch names; ErrBodyLost if it is not: never another tenant's body.
 func (r *Reader) Event(ctx context.Context, epoch int64, seq uint64, tenant uuid.UUID, id string) (Event, error) {

@@ -28,6 +28,16 @@ type Replay struct {
 // Kind is what River calls the job.
 func (Replay) Kind() string { return "replay" }
 
+// QueueReplays is River's queue of replays: they are long, and must not keep other
+// jobs waiting.
+const QueueReplays = "replays"
+
+// InsertOpts implements river.JobArgsWithInsertOpts. Snoozes are no attempts: a
+// replay is given up after an hour of failures.
+func (Replay) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: QueueReplays, MaxAttempts: 120}
+}
+
 // Erasure erases what is stored of a contact: the row of erasures with ID.
 type Erasure struct {
 	ID uuid.UUID `json:"id"`

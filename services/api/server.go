@@ -92,6 +92,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
 			Policy: egress.Policy{AllowHTTP: cfg.AllowHTTP, AllowCIDRs: cfg.AllowCIDRs}, Max: cfg.MaxWebhooks,
+			Jobs: inserter,
 		},
 		events: &ingest.Service{
 			Store: deps.Store, Publisher: publisher, Classes: ingest.NewClasses(cfg.LiveRate, cfg.LiveBurst),
@@ -124,7 +125,6 @@ type handlers struct {
 	*access
 	*forgetting
 	operations
-	rest
 }
 
 func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterface) {

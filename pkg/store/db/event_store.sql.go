@@ -12,6 +12,24 @@ import (
 	"github.com/google/uuid"
 )
 
+const holdPurgePoint = `-- name: HoldPurgePoint :one
+SELECT epoch, purged_below FROM event_store FOR SHARE
+`
+
+type HoldPurgePointRow struct {
+	Epoch       int64
+	PurgedBelow int64
+}
+
+// For whoever inserts queue rows of old events: below the point he keeps their
+// bodies too. It does not move before he has committed.
+func (q *Queries) HoldPurgePoint(ctx context.Context) (HoldPurgePointRow, error) {
+	row := q.db.QueryRow(ctx, holdPurgePoint)
+	var i HoldPurgePointRow
+	err := row.Scan(&i.Epoch, &i.PurgedBelow)
+	return i, err
+}
+
 const keepBodies = `-- name: KeepBodies :exec
 INSERT INTO event_bodies (epoch, stream_seq, tenant_id, event_day, event_id, body)
 SELECT $1, unnest($2::bigint[]), unnest($3::uuid[]), unnest($4::date[]),
@@ -38,6 +56,33 @@ func (q *Queries) KeepBodies(ctx context.Context, arg KeepBodiesParams) error {
 		arg.Bodies,
 	)
 	return err
+}
+
+const keptEvents = `-- name: KeptEvents :many
+SELECT k.stream_seq::bigint AS stream_seq
+FROM (SELECT unnest($1::bigint[]) AS stream_seq) AS k
+CROSS JOIN LATERAL (SELECT FROM event_bodies b WHERE b.epoch = $2 AND b.stream_seq = k.stream_seq LIMIT 1) AS kept
+`
+
+// Of which events of one stream, by their sequences, the body is kept.
+func (q *Queries) KeptEvents(ctx context.Context, streamSeqs []int64, epoch int64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, keptEvents, streamSeqs, epoch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var stream_seq int64
+		if err := rows.Scan(&stream_seq); err != nil {
+			return nil, err
+		}
+		items = append(items, stream_seq)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lockEventStore = `-- name: LockEventStore :exec

@@ -105,34 +105,6 @@ func (q *Queries) FindEvent(ctx context.Context, days []time.Time, tenantID uuid
 	return i, err
 }
 
-const getEvent = `-- name: GetEvent :one
-SELECT day, tenant_id, id, type, stream_seq, created_at FROM events
-WHERE tenant_id = $1 AND id = $2 AND day = $3
-`
-
-type GetEventRow struct {
-	Day       time.Time
-	TenantID  uuid.UUID
-	ID        string
-	Type      string
-	StreamSeq int64
-	CreatedAt time.Time
-}
-
-func (q *Queries) GetEvent(ctx context.Context, tenantID uuid.UUID, iD string, day time.Time) (GetEventRow, error) {
-	row := q.db.QueryRow(ctx, getEvent, tenantID, iD, day)
-	var i GetEventRow
-	err := row.Scan(
-		&i.Day,
-		&i.TenantID,
-		&i.ID,
-		&i.Type,
-		&i.StreamSeq,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
 const insertEvents = `-- name: InsertEvents :exec
 INSERT INTO events (day, tenant_id, id, type, stream_seq, contact_id, created_at)
 SELECT unnest($1::date[]), unnest($2::uuid[]), unnest($3::text[]), unnest($4::text[]),

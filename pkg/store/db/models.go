@@ -41,6 +41,24 @@ type Erasure struct {
 	FinishedAt *time.Time
 }
 
+type Replay struct {
+	ID         uuid.UUID
+	TenantID   uuid.UUID
+	WebhookID  uuid.UUID
+	State      int16
+	Since      time.Time
+	Until      time.Time
+	Events     []string
+	FailedOnly bool
+	NextDay    time.Time
+	AfterID    string
+	Inserted   int64
+	Skipped    int64
+	Failure    *string
+	CreatedAt  time.Time
+	FinishedAt *time.Time
+}
+
 type TenantDeletion struct {
 	ID         uuid.UUID
 	TenantID   uuid.UUID

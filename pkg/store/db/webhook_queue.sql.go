@@ -358,6 +358,46 @@ func (q *Queries) ListQueue(ctx context.Context, arg ListQueueParams) ([]Webhook
 	return items, nil
 }
 
+const lockExhausted = `-- name: LockExhausted :many
+SELECT q.stream_seq, q.delivery_id FROM webhook_queue q
+WHERE q.delivery_id = ANY(ARRAY(
+    SELECT r.delivery_id FROM (SELECT unnest($1::bigint[]) AS stream_seq) AS k
+    CROSS JOIN LATERAL (SELECT o.delivery_id, o.webhook_id, o.state FROM webhook_queue o
+      WHERE o.epoch = $2 AND o.stream_seq = k.stream_seq OFFSET 0) AS r
+    WHERE r.webhook_id = $3::uuid AND r.state = 3))
+  AND q.state + 0 = 3
+ORDER BY q.due_at FOR UPDATE
+`
+
+type LockExhaustedRow struct {
+	StreamSeq  int64
+	DeliveryID uuid.UUID
+}
+
+// The exhausted deliveries of some events to one webhook, by the events'
+// sequences. Nobody retries them until the transaction ends. (OFFSET 0: looked up
+// by the event, since a webhook may have very many rows. A recovery locks in the
+// same order.)
+func (q *Queries) LockExhausted(ctx context.Context, streamSeqs []int64, epoch int64, webhookID uuid.UUID) ([]LockExhaustedRow, error) {
+	rows, err := q.db.Query(ctx, lockExhausted, streamSeqs, epoch, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockExhaustedRow
+	for rows.Next() {
+		var i LockExhaustedRow
+		if err := rows.Scan(&i.StreamSeq, &i.DeliveryID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockQueueRow = `-- name: LockQueueRow :one
 SELECT (state = 1 AND due_at > now())::boolean AS in_flight FROM webhook_queue
 WHERE webhook_id = $1 AND delivery_id = $2 FOR UPDATE
@@ -384,6 +424,35 @@ func (q *Queries) PurgeExhausted(ctx context.Context, rowLimit int32) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const queuedEvents = `-- name: QueuedEvents :many
+SELECT k.stream_seq::bigint AS stream_seq
+FROM (SELECT unnest($1::bigint[]) AS stream_seq) AS k
+CROSS JOIN LATERAL (SELECT FROM (SELECT o.webhook_id, o.state FROM webhook_queue o
+    WHERE o.epoch = $2 AND o.stream_seq = k.stream_seq OFFSET 0) AS r
+  WHERE r.webhook_id = $3::uuid AND r.state < 3 LIMIT 1) AS queued
+`
+
+// Which events, by their sequences, still have a delivery to a webhook to come.
+func (q *Queries) QueuedEvents(ctx context.Context, streamSeqs []int64, epoch int64, webhookID uuid.UUID) ([]int64, error) {
+	rows, err := q.db.Query(ctx, queuedEvents, streamSeqs, epoch, webhookID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []int64
+	for rows.Next() {
+		var stream_seq int64
+		if err := rows.Scan(&stream_seq); err != nil {
+			return nil, err
+		}
+		items = append(items, stream_seq)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const queuedOfEvent = `-- name: QueuedOfEvent :many
@@ -485,6 +554,15 @@ func (q *Queries) RecoverQueueRows(ctx context.Context, arg RecoverQueueRowsPara
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const removeDeliveries = `-- name: RemoveDeliveries :exec
+DELETE FROM webhook_queue WHERE delivery_id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveDeliveries(ctx context.Context, deliveryIds []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, removeDeliveries, deliveryIds)
+	return err
 }
 
 const removeQueueRowsOf = `-- name: RemoveQueueRowsOf :execrows

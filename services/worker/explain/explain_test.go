@@ -62,7 +62,7 @@ INSERT INTO webhook_logs (webhook_id, created_at, id, tenant_id, delivery_id, ev
 		'deal.moved', 1, 0, true, n % 7 > 0, 200, 5 FROM generate_series(0, 199999) AS n;
 INSERT INTO webhook_queue (delivery_id, webhook_id, tenant_id, event_id, event_type, event_day, epoch, stream_seq, kind, state, attempt, due_at, lease_id)
 	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, ('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid,
-		'0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', current_date, 1, n, 0, CASE WHEN n % 1000 < 900 THEN 0 ELSE 3 END, 1,
+		'0198f000-0000-7000-8000-000000000001', 'e' || n, 'deal.moved', current_date, 1, n, CASE WHEN n / 1000 % 5 = 0 THEN 2 ELSE 0 END, CASE WHEN n % 1000 < 900 THEN 0 ELSE 3 END, 1,
 		now() - n * interval '1 millisecond', '0198f000-0000-7000-b000-000000000000' FROM generate_series(0, 199999) AS n;
 INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at, backlog) -- fewer are due than a claim may take
 	SELECT id, tenant_id, now() - interval '200 s' + CASE WHEN generation < 150 THEN '0' ELSE interval '1 day' END, right(id::text, 1) = '0'
@@ -89,6 +89,10 @@ INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes, revoked_at)
 		decode(lpad(to_hex(n), 64, '0'), 'hex'), '{}', CASE WHEN n % 100 > 0 THEN now() END FROM generate_series(1, 20000) AS n;
 INSERT INTO erasures (id, tenant_id, epoch, last_seq, last_time)
 	SELECT gen_random_uuid(), CASE WHEN n % 50 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, 1, 1, now() FROM generate_series(1, 20000) AS n;
+INSERT INTO replays (id, tenant_id, webhook_id, state, since, until, events, failed_only, next_day, finished_at)
+	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001',
+		('0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0'))::uuid, CASE WHEN n < 1000 THEN 1 ELSE 2 END, now(), now(), '{*}', true,
+		current_date, CASE WHEN n >= 1000 THEN now() - n * interval '1 s' END FROM generate_series(0, 49999) AS n;
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body)
 	SELECT tenant_id, 'e', 'deal.moved', current_date, '{}' FROM webhooks;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
@@ -233,6 +237,26 @@ func workerQueries() []query {
 		{name: "NeededEvents", rows: 1000, call: func(q *db.Queries) {
 			_, _ = q.NeededEvents(ctx, db.NeededEventsParams{Epoch: 1, First: 500, Below: 600, RowLimit: 1000})
 		}},
+		{name: "ReplayToDo", rows: 4, call: func(q *db.Queries) { _, _ = q.ReplayToDo(ctx, delivery(7)) }},
+		{name: "ReplayedAhead", rows: each / 4, call: func(q *db.Queries) { _, _ = q.ReplayedAhead(ctx, hook(7), 1000) }},
+		{name: "EventsOfDay", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.EventsOfDay(ctx, db.EventsOfDayParams{TenantID: tenant, Day: today, AfterID: "e150000", RowLimit: 100})
+		}},
+		{name: "ErasedOfDay", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.ErasedOfDay(ctx, keys, today, tenant)
+		}},
+		{name: "LockReplay", rows: 4, call: func(q *db.Queries) { _, _ = q.LockReplay(ctx, delivery(7), today, "") }},
+		{name: "AdvanceReplay", rows: 4, call: func(q *db.Queries) { _ = q.AdvanceReplay(ctx, db.AdvanceReplayParams{ID: delivery(7), NextDay: today}) }},
+		{name: "EndReplay", rows: 4, call: func(q *db.Queries) { _ = q.EndReplay(ctx, 2, nil, delivery(7)) }},
+		{name: "AnsweredEvents", rows: 2 * batch, call: func(q *db.Queries) {
+			_, _ = q.AnsweredEvents(ctx, db.AnsweredEventsParams{Ids: keys, TenantID: tenant, WebhookID: hook(7), Since: today})
+		}},
+		{name: "LockExhausted", rows: 4 * batch, call: func(q *db.Queries) { _, _ = q.LockExhausted(ctx, seqs, 1, hook(907)) }},
+		{name: "QueuedEvents", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.QueuedEvents(ctx, seqs, 1, hook(7)) }},
+		{name: "RemoveDeliveries", rows: 2 * batch, call: func(q *db.Queries) { _ = q.RemoveDeliveries(ctx, deliveries) }},
+		{name: "KeptEvents", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.KeptEvents(ctx, seqs, 0) }},
+		{name: "RemoveReplaysOf", rows: 5 * 100, call: func(q *db.Queries) { _, _ = q.RemoveReplaysOf(ctx, tenant, 100) }},
+		{name: "PurgeReplays", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeReplays(ctx, &later, 100) }},
 		{name: "PurgeBodies", rows: 2000, call: func(q *db.Queries) { _, _ = q.PurgeBodies(ctx, 0, 1000, 100) }},
 		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
 		{name: "PurgeAudit", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeAudit(ctx, time.Now().Add(-300*24*time.Hour), 100) }},
@@ -347,6 +371,8 @@ func apiQueries() []query {
 		{name: "CountQueue", rows: 3 * each, call: func(q *db.Queries) { _, _ = q.CountQueue(ctx, hook(7), &waiting, 10_000) }},
 		{name: "LockQueueRow", rows: 2, call: func(q *db.Queries) { _, _ = q.LockQueueRow(ctx, hook(7), delivery(7)) }},
 		{name: "RetryQueueRowNow", rows: 2, call: func(q *db.Queries) { _ = q.RetryQueueRowNow(ctx, delivery(7)) }},
+		{name: "GetReplay", rows: 2, call: func(q *db.Queries) { _, _ = q.GetReplay(ctx, delivery(7)) }},
+		{name: "CancelReplay", rows: 4, call: func(q *db.Queries) { _, _ = q.CancelReplay(ctx, delivery(7)) }},
 		{name: "LastDelivery", rows: 2, call: func(q *db.Queries) { _, _ = q.LastDelivery(ctx, hook(7)) }},
 		{name: "RetryDeliveries", rows: 5 * 100, call: func(q *db.Queries) {
 			_, _ = q.RetryDeliveries(ctx, db.RetryDeliveriesParams{WebhookID: hook(7), Until: delivery(rows), RowLimit: 100})
@@ -428,7 +454,6 @@ func apiQueries() []query {
 		{name: "CountAPIKeys", rows: 2 * 200, call: func(q *db.Queries) { _, _ = q.CountAPIKeys(ctx, tenant, 10_000) }},
 		{name: "RevokeAPIKey", rows: 2, call: func(q *db.Queries) { _, _ = q.RevokeAPIKey(ctx, thousandth, tenant) }},
 		{name: "GetWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.GetWebhook(ctx, hook(7)) }},
-		{name: "GetEvent", rows: 2, call: func(q *db.Queries) { _, _ = q.GetEvent(ctx, tenant, "e7", midnight) }},
 	}
 }
 

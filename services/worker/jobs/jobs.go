@@ -16,6 +16,7 @@
 //
 //	erasure          erases what is stored of a contact
 //	tenant_deletion  removes what is stored of a tenant
+//	replay           delivers stored events again; given up after an hour of failures
 //
 // Each may be interrupted anywhere, and run twice at a time: every step is a
 // transaction of its own that can be repeated. A job works at most 20 s, then
@@ -35,20 +36,22 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
+	asked "github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
 )
 
 const (
-	workFor    = 20 * time.Second // then a job snoozes
-	jobTimeout = 30 * time.Second // then its context ends
-	stuckAfter = time.Minute      // then another worker takes it
-	keepDone   = time.Hour        // finished jobs, to be looked at
-	keepFailed = 24 * time.Hour
-	atOnce     = 4               // jobs in one worker
-	stopFor    = time.Second     // jobs may go on after the end
-	leaveAfter = 2 * time.Second // after the end nobody waits for one any longer
-	startPause = time.Second     // between tries to start
+	workFor       = 20 * time.Second // then a job snoozes
+	jobTimeout    = 30 * time.Second // then its context ends
+	stuckAfter    = time.Minute      // then another worker takes it
+	keepDone      = time.Hour        // finished jobs, to be looked at
+	keepFailed    = 24 * time.Hour
+	atOnce        = 4 // jobs in one worker
+	replaysAtOnce = 2
+	stopFor       = time.Second     // jobs may go on after the end
+	leaveAfter    = 2 * time.Second // after the end nobody waits for one any longer
+	startPause    = time.Second     // between tries to start
 
 	partitionsEvery = time.Hour
 	purgeEvery      = 5 * time.Minute
@@ -86,12 +89,13 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),
 		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
+		river.AddWorkerSafely(workers, newReplayer(s, js, log)),
 	}
 	if err := errors.Join(adders...); err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	client, err := river.NewClient(riverpgxv5.New(s.Pool()), &river.Config{
-		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}},
+		Queues:  map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: atOnce}, asked.QueueReplays: {MaxWorkers: replaysAtOnce}},
 		Workers: workers,
 		PeriodicJobs: []*river.PeriodicJob{
 			every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{}),

@@ -21,6 +21,7 @@ const (
 	webhookChunk = 100
 	keepKeys     = 24 * time.Hour // idempotency keys
 	keepWebhooks = 30 * 24 * time.Hour
+	keepReplays  = 30 * 24 * time.Hour  // after their end
 	keepAudit    = 400 * 24 * time.Hour // unless configured
 )
 
@@ -42,12 +43,12 @@ func newPurger(s *store.Store, auditRetention time.Duration, log *slog.Logger) *
 }
 
 // Work removes exhausted queue rows whose time is up, bodies that were kept for
-// queue rows that are gone, old idempotency keys, deleted webhooks, and what the
-// audit log need not keep any longer.
+// queue rows that are gone, old idempotency keys, deleted webhooks, replays that
+// ended long ago, and what the audit log need not keep any longer.
 func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 	q := p.store.Queries()
 	now := time.Now()
-	deletedBefore := now.Add(-keepWebhooks)
+	deletedBefore, finishedBefore := now.Add(-keepWebhooks), now.Add(-keepReplays)
 	return p.sweep(ctx,
 		chunks{"exhausted deliveries", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeExhausted(ctx, purgeChunk)
@@ -57,6 +58,9 @@ func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 		}},
 		chunks{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeWebhooks(ctx, &deletedBefore, webhookChunk)
+		}},
+		chunks{"replays", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeReplays(ctx, &finishedBefore, purgeChunk)
 		}},
 		chunks{"entries of the audit log", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeAudit(ctx, now.Add(-p.keepAudit), purgeChunk)

@@ -80,6 +80,20 @@ func TestPurger_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("forgets replays 30 days after their end", func(t *testing.T) {
+		t.Parallel()
+		database := testenv.DB(t)
+		s, api := open(t, database, testenv.Worker), open(t, database, testenv.API)
+		asTenant(t, api, `INSERT INTO replays (id, tenant_id, webhook_id, since, until, events, failed_only, next_day, created_at, finished_at, failure)
+			SELECT gen_random_uuid(), $1, gen_random_uuid(), now(), now(), '{*}', false, current_date, now() - interval '1 year', now() - age, coalesce(age::text, 'running')
+			FROM unnest(ARRAY['29 days', '31 days', NULL]::interval[]) AS age`, tenant)
+		purgeNow(t, s)
+		left := ask[[]string](t, s, "SELECT array_agg(failure ORDER BY failure) FROM replays")
+		if want := []string{"29 days", "running"}; !slices.Equal(left, want) {
+			t.Errorf("left are %q, want %q", left, want)
+		}
+	})
+
 	t.Run("removes webhooks 30 days after their deletion, once their rows are gone, and has caches reload", func(t *testing.T) {
 		t.Parallel()
 		database := testenv.DB(t)

@@ -72,6 +72,9 @@ var pass = []part{
 	{name: "webhooks", remove: shutWebhooks},
 	{name: "outbox", tables: []string{"outbox"}, remove: removeOutbox},
 	{name: "streams", remove: purgeStreams},
+	{name: "replays", tables: []string{"replays"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveReplaysOf(ctx, tenant, rowChunk)
+	})},
 	{
 		name: "deliveries",
 		tables: []string{

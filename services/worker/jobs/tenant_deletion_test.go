@@ -87,6 +87,7 @@ func (w *deleting) fill(owner uuid.UUID, n int) {
 		`INSERT INTO outbox (tenant_id, event_id, event_type, day, body) SELECT $1, 'o' || n, 'deal.moved', current_date, '{}' FROM generate_series(1, 3) AS n`,
 		`INSERT INTO audit_log (id, tenant_id, actor, action, subject_type, subject_id) SELECT gen_random_uuid(), $1, 'system', 'webhook.updated', 'webhook', 'w' FROM generate_series(1, $2::int)`,
 		`INSERT INTO erasures (id, tenant_id, epoch, last_seq, last_time) SELECT gen_random_uuid(), $1, 1, 1, now()`,
+		`INSERT INTO replays (id, tenant_id, webhook_id, since, until, events, failed_only, next_day) SELECT gen_random_uuid(), $1, gen_random_uuid(), now(), now(), '{*}', false, current_date`,
 		`INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes) SELECT gen_random_uuid(), $1::uuid, 'k', '', decode(md5($1::uuid::text), 'hex'), '{}'`,
 	} {
 		args := []any{owner}

@@ -456,10 +456,13 @@ type RegenerateSecretInput struct {
 	GracePeriodSeconds *int `json:"gracePeriodSeconds,omitempty"`
 }
 
-// Replay Examples: {"createdAt":"2026-03-02T13:00:00Z","events":["deal.*"],"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","inserted":1200,"since":"2026-03-01T00:00:00Z","skipped":3,"state":"running","status":"failed","until":"2026-03-02T00:00:00Z","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
+// Replay Examples: {"createdAt":"2026-03-02T13:00:00Z","events":["deal.*"],"failure":null,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","inserted":1200,"since":"2026-03-01T00:00:00Z","skipped":3,"state":"running","status":"failed","until":"2026-03-02T00:00:00Z","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type Replay struct {
-	CreatedAt  time.Time          `json:"createdAt"`
-	Events     []string           `json:"events"`
+	CreatedAt time.Time `json:"createdAt"`
+	Events    []string  `json:"events"`
+
+	// Failure Why it failed or was cancelled by the system
+	Failure    *string            `json:"failure"`
 	FinishedAt *time.Time         `json:"finishedAt"`
 	ID         openapi_types.UUID `json:"id"`
 
@@ -479,7 +482,7 @@ type Replay struct {
 
 // ReplayInput Examples: {"since":"2026-03-01T00:00:00Z","status":"failed","until":"2026-03-02T00:00:00Z"}
 type ReplayInput struct {
-	// Events Event types, prefixes or `*`. Default: all that the webhook subscribes to
+	// Events Event types, prefixes or `*`, subscribed to or not. Default: all that the webhook subscribes to
 	Events []string `json:"events,omitempty"`
 
 	// Since Events accepted at this time or later
@@ -488,7 +491,7 @@ type ReplayInput struct {
 	// Status `failed`: only events that the webhook has not answered with a 2xx
 	Status *string `json:"status,omitempty"`
 
-	// Until And before this one. Default: now
+	// Until And before this one. Default, and at most: now
 	Until *string `json:"until,omitempty"`
 }
 

@@ -1,5 +1,6 @@
 // Package webhooks serves what a tenant does with its webhooks: their settings,
-// the log of attempts, the queue of deliveries that are not done, test calls.
+// the log of attempts, the queue of deliveries that are not done, replays, test
+// calls.
 //
 // Every query runs in a transaction of the tenant that the request acts for, so
 // another tenant's rows are as if they were not there.
@@ -39,6 +40,7 @@ type Service struct {
 	Policy egress.Policy // of the URLs that are taken
 	NATS   *nats.Conn    // to the workers, for test calls
 	Max    int           // live webhooks of a tenant; 0: as many as it likes
+	Jobs   jobInserter   // for replays
 }
 
 // path of the webhooks; an id follows it.
