@@ -2,40 +2,67 @@ package dispatch
 
 import "time"
 
-// line is an endpoint's deliveries that wait to begin, first come first served.
+// line is an endpoint's deliveries that wait to begin. Fresh ones and those from
+// its lane take turns: however much the lane holds ready, be it a replay, a fresh
+// one waits for a place or two.
 type line struct {
-	head, tail *Delivery
-	len        int
+	fresh, lane list
+	len         int
+	lanes       bool // the next turn is the lane's
+}
+
+func (l *line) of(d *Delivery) *list {
+	if d.FromLane {
+		return &l.lane
+	}
+	return &l.fresh
 }
 
 func (l *line) push(d *Delivery) {
 	d.place = inLine
-	if l.tail == nil {
-		l.head = d
-	} else {
-		l.tail.next = d
-	}
-	l.tail = d
+	l.of(d).push(d)
 	l.len++
 }
 
-// pop takes the first out. The line must not be empty.
+// pop takes the next out. The line must not be empty.
 func (l *line) pop() *Delivery {
-	d := l.head
-	l.unlink(nil, d)
+	d := l.fresh.head
+	if l.lane.head != nil && (l.lanes || d == nil) {
+		d = l.lane.head
+	}
+	l.lanes = !d.FromLane
+	l.take(nil, d)
 	return d
 }
 
 // remove takes out a delivery that stands in the line.
 func (l *line) remove(d *Delivery) {
 	var before *Delivery
-	for at := l.head; at != d; at = at.next {
+	for at := l.of(d).head; at != d; at = at.next {
 		before = at
 	}
-	l.unlink(before, d)
+	l.take(before, d)
 }
 
-func (l *line) unlink(before, d *Delivery) {
+func (l *line) take(before, d *Delivery) {
+	l.of(d).unlink(before, d)
+	d.place, d.next = outside, nil
+	l.len--
+}
+
+// list is deliveries, first come first served.
+type list struct{ head, tail *Delivery }
+
+func (l *list) push(d *Delivery) {
+	if l.tail == nil {
+		l.head = d
+	} else {
+		l.tail.next = d
+	}
+	l.tail = d
+}
+
+func (l *list) unlink(before, d *Delivery) {
 	if before == nil {
 		l.head = d.next
 	} else {
@@ -44,8 +71,6 @@ func (l *line) unlink(before, d *Delivery) {
 	if l.tail == d {
 		l.tail = before
 	}
-	d.place, d.next = outside, nil
-	l.len--
 }
 
 // youth counts the attempts that began a moment ago.
