@@ -259,6 +259,43 @@ func (c *client) RetryNow(webhook, delivery string) {
 	c.call(http.MethodPost, "/api/custom-webhooks/"+webhook+"/queue/"+delivery+"/retry", nil, http.StatusAccepted, nil)
 }
 
+// replayInput is what is to be delivered again.
+type replayInput struct {
+	Since  time.Time `json:"since"`
+	Events []string  `json:"events,omitempty"`
+	Status string    `json:"status,omitempty"`
+}
+
+// replayInfo is a replay as the API shows it.
+type replayInfo struct {
+	ID       string `json:"id"`
+	State    string `json:"state"`
+	Inserted int    `json:"inserted"`
+	Skipped  int    `json:"skipped"`
+}
+
+// Replay has stored events delivered again.
+func (c *client) Replay(webhook string, in replayInput) replayInfo {
+	c.t.Helper()
+	var replay replayInfo
+	c.call(http.MethodPost, "/api/custom-webhooks/"+webhook+"/replay", in, http.StatusAccepted, &replay)
+	return replay
+}
+
+// AwaitReplay waits until a replay has completed.
+func (c *client) AwaitReplay(id string, within time.Duration) replayInfo {
+	c.t.Helper()
+	var replay replayInfo
+	eventually(c.t, within, func() error {
+		c.call(http.MethodGet, "/api/replays/"+id, nil, http.StatusOK, &replay)
+		if replay.State != "completed" {
+			return fmt.Errorf("the replay is %+v, want it completed", replay)
+		}
+		return nil
+	})
+	return replay
+}
+
 type page[T any] struct {
 	Data       []T `json:"data"`
 	Pagination struct {

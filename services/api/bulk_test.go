@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -47,6 +48,7 @@ func (f *fixture) locked(id uuid.UUID) (release func()) {
 	f.check(err)
 	_, err = tx.Exec(f.Context(), "SELECT FROM webhook_queue WHERE delivery_id = $1 FOR UPDATE", id)
 	f.check(err)
+	f.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // if it comes to that: the pool waits for it
 	return func() {
 		f.Helper()
 		f.check(tx.Rollback(f.Context()))

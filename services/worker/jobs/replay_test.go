@@ -466,6 +466,40 @@ func TestReplayer_Bodies(t *testing.T) {
 		w.expectBodies(1, 2)
 	})
 
+	t.Run("holds the purge point while it inserts", func(t *testing.T) {
+		t.Parallel()
+		w := newReplayWorld(t)
+		w.enter(3, nil)
+		exec(t, w.world.store, "INSERT INTO webhook_lanes (webhook_id, tenant_id, next_due_at) VALUES ($1, $2, 'infinity')", w.hook, tenant)
+		tx, err := w.world.store.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+		if err := db.New(tx).LockLane(t.Context(), w.hook); err != nil {
+			t.Fatal(err)
+		}
+		waits := func(query string) func() bool {
+			return func() bool {
+				return ask[bool](t, w.world.store, `SELECT EXISTS (SELECT FROM pg_stat_activity
+					WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%' || $1 || '%')`, query)
+			}
+		}
+		id, epoch := w.create(today), w.epoch()
+		errs := make(chan error, 2) // sent and received twice
+		go func() { errs <- w.run(t.Context(), id) }()
+		eventually(t, "the replay is about to wake the lane", waits("WakeLanes"))
+		go func() { errs <- w.world.store.Queries().SavePurgePoint(t.Context(), epoch, 3) }()
+		eventually(t, "the janitor waits for it", waits("SavePurgePoint"))
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(<-errs, <-errs); err != nil {
+			t.Fatal(err)
+		}
+		w.expectQueued("e0000", "e0001", "e0002")
+	})
+
 	t.Run("none is missing while the janitor is at work", func(t *testing.T) {
 		t.Parallel()
 		w := newReplayWorld(t)
