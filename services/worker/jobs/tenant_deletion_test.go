@@ -157,7 +157,7 @@ func TestDeleter_Work(t *testing.T) {
 			t.Errorf("rows are left in %v", left)
 		}
 		// 60 webhooks with 6 rows each beside their own, 2 with logs.
-		if want := int64(60*7 + 2*(rowChunk+1) + 3*(rowChunk+1) + 1 + 129 + 3 + 1 + 1); row.Rows != want {
+		if want := int64(60*7 + 2*(rowChunk+1) + 3*(rowChunk+1) + 1 + 129 + 3 + 1 + 1 + 1); row.Rows != want {
 			t.Errorf("counted %d rows, want %d", row.Rows, want)
 		}
 		for _, stream := range []string{bus.StreamEvents, bus.StreamPoison} {
@@ -240,7 +240,7 @@ func TestDeleter_Work(t *testing.T) {
 		if left := w.left(tenant); len(left) > 0 {
 			t.Errorf("rows are left in %v", left)
 		}
-		if got, want := w.look(id).Rows, int64(60*7+2*10+3*10+1+129+3+1+1); got != want {
+		if got, want := w.look(id).Rows, int64(60*7+2*10+3*10+1+129+3+1+1+1); got != want {
 			t.Errorf("counted %d rows, want %d", got, want)
 		}
 	})
