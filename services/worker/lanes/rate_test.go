@@ -149,18 +149,24 @@ func TestClaimer_claim_Rate(t *testing.T) {
 		}
 		const lane = `SELECT concat_ws(' ', backlog, next_due_at < now(), turn_at > taken_at[1], turn_at - taken_at[1], taken) FROM webhook_lanes`
 		expect(w, "the lane", []string{"f t t 00:00:00.06 {3}"}, lane)
-		if worked, err := c.claim(t.Context()); worked || err != nil {
-			t.Errorf("claimed again at once: %t, %v", worked, err)
+		if len(c.turns) != 1 || time.Until(c.turns[0]) > 60*time.Millisecond {
+			t.Errorf("the claimer remembers the turns %v", c.turns)
 		}
-		if wait := c.poll(t.Context()); wait > 60*time.Millisecond || wait < pollAgain {
+		c.turns = []time.Time{time.Now().Add(-time.Second), time.Now().Add(time.Hour), time.Now().Add(pollEvery / 2)}
+		if wait := c.untilTurn(); wait > pollEvery/2 || wait < pollAgain {
 			t.Errorf("polls again after %s, want with the next turn", wait)
+		}
+		w.exec("UPDATE webhook_lanes SET turn_at = now() + interval '1 hour'")
+		w.queue(hook, row{})
+		if worked, err := c.claim(t.Context()); worked || err != nil {
+			t.Errorf("claimed before its turn: %t, %v", worked, err)
 		}
 	})
 
-	// at lets a lane's history be older than it is.
+	// at lets all that lanes remember be so old, however long the test takes.
 	at := func(w *world, age string) {
 		w.t.Helper()
-		w.exec("UPDATE webhook_lanes SET turn_at = now() - interval '1 ms', taken_at = ARRAY(SELECT t - $1::interval FROM unnest(taken_at) AS t)", age)
+		w.exec("UPDATE webhook_lanes SET turn_at = now() - interval '1 ms', taken_at = ARRAY(SELECT clock_timestamp() - $1::interval FROM unnest(taken_at))", age)
 	}
 	t.Run("takes no more than the last second leaves", func(t *testing.T) {
 		t.Parallel()
@@ -197,7 +203,7 @@ func TestClaimer_claim_Rate(t *testing.T) {
 		for _, rate := range []int32{1, 1, 60, 1, 0, 1} {
 			w.rate(hook, rate)
 			got = append(got, len(w.once(c)))
-			w.exec("UPDATE webhook_lanes SET turn_at = now() - interval '1 ms'")
+			at(w, "1 ms")
 		}
 		// Without a rate it takes what the endpoint has room for, of which it remembers nothing.
 		if got[4] < 8 || !slices.Equal(slices.Delete(slices.Clone(got), 4, 5), []int{1, 0, 6, 0, 0}) {

@@ -91,7 +91,7 @@ type hook struct {
 type tenant struct {
 	generation int64
 	hooks      map[uuid.UUID]hook
-	byType     map[string]candidates // filled as asked, emptied by a change
+	byType     map[string]*candidates // filled as asked, emptied by a change
 }
 
 // candidates are the webhooks that subscribe to a type.
@@ -167,7 +167,7 @@ func (m *Matcher) upToDate(ctx context.Context, row db.MatchBatchRow) (*tenant, 
 		t.hooks[w.ID] = m.open(row.TenantID, w)
 	}
 	m.endpoints += len(t.hooks)
-	t.byType = map[string]candidates{}
+	t.byType = map[string]*candidates{}
 	t.generation = row.Generation
 	if len(changed) > 0 {
 		t.generation = max(t.generation, changed[0].TenantGeneration)
@@ -195,12 +195,12 @@ func (m *Matcher) open(tenant uuid.UUID, w db.ChangedWebhooksRow) hook {
 }
 
 // match is the copy's answer for one type. It is shared: not to be changed.
-func (t *tenant) match(eventType event.Type) candidates {
+func (t *tenant) match(eventType event.Type) *candidates {
 	key := string(eventType)
 	if found, ok := t.byType[key]; ok {
 		return found
 	}
-	var found candidates
+	found := &candidates{}
 	for _, h := range t.hooks {
 		switch {
 		case !slices.ContainsFunc(h.events, func(s string) bool { return event.Matches(s, eventType, h.operational) }):
@@ -227,7 +227,7 @@ func (m *Match) add(h hook) {
 
 // filter asks the candidates' filters, where there are any: only then the event's
 // data is read, and once for all.
-func (m *Matcher) filter(e *bus.Event, found candidates) Match {
+func (m *Matcher) filter(e *bus.Event, found *candidates) Match {
 	if len(found.filtered) == 0 {
 		return found.Match
 	}
