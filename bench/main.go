@@ -6,7 +6,8 @@
 // publishes events, and the raw client, that bare one. Raw and path slices alternate, so that
 // what else the machine does slows both.
 //
-//	bench [flags]   measures, prints tables, writes bench/results/latest.json
+//	bench [flags]   measures, prints tables, writes bench/results/latest.json; with
+//	                -statistics n, how long statistics of n attempts take
 //	bench <role>    is a part: bench starts these itself
 package main
 
@@ -39,6 +40,7 @@ type settings struct {
 	Load        float64       `json:"load"` // share of the sustained rate at which latency is measured
 	RawConns    []int         `json:"-"`
 	Profile     []string      `json:"-"`
+	Statistics  int           `json:"-"` // attempts to measure the answer of statistics with; 0: deliveries are measured
 	Dir         string        `json:"-"`
 }
 
@@ -59,6 +61,7 @@ func readFlags(args []string) (settings, error) {
 	flags.Float64Var(&s.Load, "load", 0.3, "share of the sustained rate at which latency is measured; 0: not at all")
 	flags.StringVar(&raw, "raw", "", "connections of the raw client, comma separated, the best counts (default 16,32; with -slow 2048,4096)")
 	flags.StringVar(&profile, "profile", "", "processes to profile in one more slice, comma separated: "+strings.Join(profiled, ", "))
+	flags.IntVar(&s.Statistics, "statistics", 0, "measure instead how long statistics of so many attempts of one webhook take")
 	flags.StringVar(&s.Dir, "dir", "", "where streams and database are kept meanwhile; on a disk (default a directory in /var/tmp)")
 	flags.BoolVar(&quick, "quick", false, "one short slice of each kind: shows that everything works, measures nothing")
 	if err := flags.Parse(args); err != nil {
@@ -99,6 +102,9 @@ func (s *settings) validate() error {
 	}
 	if s.Feeders < 1 || s.Batch < 1 || s.Batch > 500 || s.Outstanding < int64(s.Batch) {
 		errs = append(errs, errors.New("-feeders, -batch (1..500) or -outstanding (at least a batch) makes no sense"))
+	}
+	if s.Statistics < 0 || s.Statistics > 100_000_000 {
+		errs = append(errs, errors.New("-statistics makes no sense"))
 	}
 	if s.Hosts < 1 || s.Slow < 0 || s.Load < 0 || s.Load > 1 {
 		errs = append(errs, errors.New("-hosts, -slow or -load makes no sense"))
@@ -143,6 +149,13 @@ func run(args []string) error {
 	stack, err := start(ctx, cancel, s, home)
 	if err != nil {
 		return err
+	}
+	if s.Statistics > 0 {
+		figures, err := measureStatistics(ctx, s.Statistics, stack)
+		if err := errors.Join(err, stack.stop(ctx)); err != nil {
+			return err
+		}
+		return figures.print(os.Stdout)
 	}
 	report, err := measure(ctx, s, stack)
 	if err := errors.Join(err, stack.stop(ctx)); err != nil {

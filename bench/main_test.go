@@ -38,6 +38,7 @@ func TestReadFlags(t *testing.T) {
 		"a profile of nobody":                        {"-profile", "worker,postgres"},
 		"connections that are no number":             {"-raw", "16,many"},
 		"webhooks that share a type":                 {"-webhooks", "14"},
+		"fewer than no attempts":                     {"-statistics", "-1"},
 		"an argument that is no role":                {"-quick", "drove"},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {
