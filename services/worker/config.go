@@ -29,6 +29,7 @@ type Config struct {
 	Lease          time.Duration `env:"WORKER_LEASE" envDefault:"45s" help:"how long a delivery in flight belongs to this worker; longer than an attempt"`
 	AckWait        time.Duration `env:"WORKER_ACK_WAIT" envDefault:"30s" help:"how long a fresh event belongs to this worker without a sign of life"`
 	Grace          time.Duration `env:"WORKER_GRACE" envDefault:"8s" help:"how long attempts may go on after a signal to stop"`
+	MatchBytes     int           `env:"WORKER_MATCH_BYTES" envDefault:"167772160" help:"memory for the copy of webhooks that events are matched with; below GOMEMLIMIT, which is 256MiB unless set"`
 	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
 
 	DisableAfter     time.Duration `env:"WORKER_DISABLE_AFTER" envDefault:"24h" help:"how long a webhook's deliveries fail, without a success, before it is disabled; the same for all workers"`
@@ -60,6 +61,9 @@ func (c *Config) Validate() error {
 	}
 	if c.AuditRetention < 24*time.Hour {
 		errs = append(errs, errors.New("AUDIT_RETENTION must be at least 24h"))
+	}
+	if c.MatchBytes < 1<<20 {
+		errs = append(errs, errors.New("WORKER_MATCH_BYTES must be at least 1048576"))
 	}
 	if c.Connections < 4 {
 		errs = append(errs, errors.New("WORKER_DB_CONNECTIONS must be at least 4"))

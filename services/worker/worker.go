@@ -117,7 +117,7 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 		AllowHTTP: cfg.AllowHTTP, AllowCIDRs: cfg.AllowCIDRs, Timeout: cfg.AttemptTimeout,
 	}), cfg.Attempts)
 	w.intake = intake.New(context.WithoutCancel(ctx), intake.Config{
-		JetStream: js, Publisher: publisher, Matcher: match.New(database.Queries(), w.opener, log), Pool: w.pool, Ledger: w.ledger,
+		JetStream: js, Publisher: publisher, Matcher: match.New(database.Queries(), w.opener, cfg.MatchBytes, log), Pool: w.pool, Ledger: w.ledger,
 		Floors: floors{database.Queries()}, Lease: cfg.Lease, Topology: bus.Options{Replicas: replicas(ctx, js), AckWait: cfg.AckWait},
 		Log: log,
 	})

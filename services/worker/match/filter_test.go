@@ -175,7 +175,7 @@ func TestMatcher_filter_CostsNothingWithoutFilters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := New(&few{n: 10, vault: v}, endpoint.NewOpener(v), quiet())
+	m := New(&few{n: 10, vault: v}, endpoint.NewOpener(v), 0, quiet())
 	id := newID()
 	e := about(id, "deal.moved", `no JSON at all`)
 	if matches, err := m.Match(t.Context(), []bus.Event{e}); err != nil || len(matches[0].Endpoints) != 10 {
@@ -205,7 +205,7 @@ func BenchmarkMatcher_filter(b *testing.B) {
 	}
 	for _, filters := range []int{0, 10} {
 		b.Run(fmt.Sprintf("filters=%d", filters), func(b *testing.B) {
-			m := New(&few{n: 10, filters: filters, vault: v}, endpoint.NewOpener(v), quiet())
+			m := New(&few{n: 10, filters: filters, vault: v}, endpoint.NewOpener(v), 0, quiet())
 			id := newID()
 			e := about(id, "deal.moved", `{"deal":{"id":"d","name":"Gold plan","valueCents":120000},"stage":{"id":"s","name":"won"}}`)
 			if _, err := m.Match(b.Context(), []bus.Event{e}); err != nil {

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/google/uuid"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -27,10 +28,24 @@ import (
 	"github.com/primezap/primezap/services/worker/endpoint"
 )
 
-// Bounds of the copy.
+// DefaultBytes bounds the copy, so that it leaves attempts and what is held the
+// rest of the worker's soft memory limit of 256 MiB.
+const DefaultBytes = 160 << 20
+
+// maxTenants bounds those without webhooks, which are remembered too.
+const maxTenants = 50_000
+
+// What the copy takes in bytes, about, as TestMatcher_SizeIsWhatItTakes measures:
+// of a tenant with a thousand webhooks 1.2 KB each, of one with a webhook for each
+// event type 1.3 KB, of one with a single webhook, after events of every type, 5 KB.
+// DefaultBytes are good for 140 000, 120 000 and 33 000 of them. Tenants beyond it
+// are read anew when they come back.
 const (
-	maxTenants   = 50_000
-	maxEndpoints = 500_000
+	tenantBytes  = 250
+	hookBytes    = 1000
+	typeBytes    = 245 // an event type that was asked for
+	textBytes    = 16  // a string beside its letters
+	filterFactor = 4   // for the text of a filter
 )
 
 // Match is what became of one event.
@@ -61,15 +76,20 @@ type Matcher struct {
 	opener endpoint.Opener
 	log    *slog.Logger
 
-	tenants   *simplelru.LRU[uuid.UUID, *tenant]
-	endpoints int             // in all of them
-	data      filter.Document // of the event that filters are asked about
+	tenants *simplelru.LRU[uuid.UUID, *tenant]
+	size    int             // of all of them, in bytes
+	bound   int             // of size
+	data    filter.Document // of the event that filters are asked about
 }
 
-// New returns a matcher with an empty copy.
-func New(q querier, opener endpoint.Opener, log *slog.Logger) *Matcher {
-	m := &Matcher{db: q, opener: opener, log: log}
-	tenants, err := simplelru.NewLRU(maxTenants, func(_ uuid.UUID, t *tenant) { m.endpoints -= len(t.hooks) })
+// New returns a matcher with an empty copy, which may grow to about bound bytes;
+// 0: DefaultBytes.
+func New(q querier, opener endpoint.Opener, bound int, log *slog.Logger) *Matcher {
+	if bound == 0 {
+		bound = DefaultBytes
+	}
+	m := &Matcher{db: q, opener: opener, bound: bound, log: log}
+	tenants, err := simplelru.NewLRU(maxTenants, func(_ uuid.UUID, t *tenant) { m.size -= t.size + t.typeSize })
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
@@ -85,6 +105,7 @@ type hook struct {
 	endpoint    *endpoint.Endpoint // nil: cannot be opened
 	filter      *filter.Filter     // nil: everything passes
 	unreadable  bool               // it has a filter that is none to us
+	size        int                // in bytes
 }
 
 // tenant is the copy of one tenant's active webhooks.
@@ -92,6 +113,8 @@ type tenant struct {
 	generation int64
 	hooks      map[uuid.UUID]hook
 	byType     map[string]*candidates // filled as asked, emptied by a change
+	size       int                    // in bytes, of all but byType
+	typeSize   int                    // of byType
 }
 
 // candidates are the webhooks that subscribe to a type.
@@ -139,7 +162,14 @@ func (m *Matcher) Match(ctx context.Context, events []bus.Event) ([]Match, error
 		if t == nil || matches[i].Present {
 			continue // a tenant without a row never had a webhook
 		}
+		before := t.typeSize
 		matches[i] = m.filter(&events[i], t.match(event.Type(events[i].Type)))
+		if t.typeSize > before {
+			// Unless others of the batch took its place.
+			if kept, ok := m.tenants.Peek(events[i].Tenant); ok && kept == t {
+				m.size += t.typeSize - before
+			}
+		}
 	}
 	m.trim()
 	return matches, nil
@@ -151,23 +181,27 @@ func (m *Matcher) upToDate(ctx context.Context, row db.MatchBatchRow) (*tenant, 
 		return t, nil
 	} else if !ok || t.generation < row.ReloadBelow {
 		m.tenants.Remove(row.TenantID)
-		m.tenants.Add(row.TenantID, &tenant{hooks: map[uuid.UUID]hook{}})
+		m.tenants.Add(row.TenantID, &tenant{hooks: map[uuid.UUID]hook{}, size: tenantBytes})
+		m.size += tenantBytes
 	}
 	t, _ := m.tenants.Get(row.TenantID)
 	changed, err := m.db.ChangedWebhooks(ctx, t.generation, row.TenantID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return nil, fmt.Errorf("match: read tenant's changes: %w", err)
 	}
-	m.endpoints -= len(t.hooks)
+	m.size -= t.size + t.typeSize
 	for _, w := range changed {
+		t.size -= t.hooks[w.ID].size
 		if w.Deleted || !w.Active {
 			delete(t.hooks, w.ID)
 			continue
 		}
-		t.hooks[w.ID] = m.open(row.TenantID, w)
+		h := m.open(row.TenantID, w)
+		t.hooks[w.ID] = h
+		t.size += h.size
 	}
-	m.endpoints += len(t.hooks)
-	t.byType = map[string]*candidates{}
+	m.size += t.size
+	t.byType, t.typeSize = nil, 0
 	t.generation = row.Generation
 	if len(changed) > 0 {
 		t.generation = max(t.generation, changed[0].TenantGeneration)
@@ -184,7 +218,7 @@ func (m *Matcher) open(tenant uuid.UUID, w db.ChangedWebhooksRow) hook {
 	if err != nil {
 		m.log.Error("match: webhook cannot be opened, its deliveries wait", "webhook", w.ID, "error", err)
 	}
-	h := hook{id: w.ID, events: w.Events, operational: w.Operational, endpoint: opened}
+	h := hook{id: w.ID, events: w.Events, operational: w.Operational, endpoint: opened, size: sizeOf(w)}
 	if w.Filter != nil {
 		if h.filter, err = filter.Compile(w.Filter); err != nil {
 			m.log.Error("match: filter cannot be read, the webhook's deliveries wait", "webhook", w.ID, "error", err)
@@ -194,8 +228,28 @@ func (m *Matcher) open(tenant uuid.UUID, w db.ChangedWebhooksRow) hook {
 	return h
 }
 
+// sizeOf is about what a webhook takes in the copy.
+func sizeOf(w db.ChangedWebhooksRow) int {
+	size := hookBytes + len(w.Url) + len(w.Headers) + filterFactor*len(w.Filter)
+	for _, s := range w.Events {
+		size += textBytes + len(s)
+	}
+	return size
+}
+
+// size is about what the candidates take in the copy.
+func (c *candidates) size() int {
+	return typeBytes + 8*cap(c.Endpoints) + 16*(cap(c.Sealed)+cap(c.Unfiltered)) + int(unsafe.Sizeof(hook{}))*cap(c.filtered)
+}
+
+// none is what a tenant without webhooks has for any type.
+var none candidates
+
 // match is the copy's answer for one type. It is shared: not to be changed.
 func (t *tenant) match(eventType event.Type) *candidates {
+	if len(t.hooks) == 0 {
+		return &none
+	}
 	key := string(eventType)
 	if found, ok := t.byType[key]; ok {
 		return found
@@ -212,7 +266,11 @@ func (t *tenant) match(eventType event.Type) *candidates {
 			found.add(h)
 		}
 	}
+	if t.byType == nil {
+		t.byType = map[string]*candidates{}
+	}
 	t.byType[strings.Clone(key)] = found
+	t.typeSize += found.size()
 	return found
 }
 
@@ -252,7 +310,7 @@ func (m *Matcher) filter(e *bus.Event, found *candidates) Match {
 // trim keeps the copy within its bound: tenants that were not asked for the
 // longest go first, and are read whole when they come back.
 func (m *Matcher) trim() {
-	for m.endpoints > maxEndpoints && m.tenants.Len() > 1 {
+	for m.size > m.bound && m.tenants.Len() > 1 {
 		m.tenants.RemoveOldest()
 	}
 }

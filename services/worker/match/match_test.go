@@ -67,7 +67,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, database: testenv.DB(t), vault: newVault(t), log: &bytes.Buffer{}}
 	w.api, w.worker = w.open(testenv.API), w.open(testenv.Worker)
 	w.asked = &counted{Queries: w.worker.Queries()}
-	w.matcher = New(w.asked, endpoint.NewOpener(w.vault), slog.New(slog.NewTextHandler(w.log, nil)))
+	w.matcher = New(w.asked, endpoint.NewOpener(w.vault), 0, slog.New(slog.NewTextHandler(w.log, nil)))
 	return w
 }
 
@@ -289,8 +289,8 @@ func TestMatcher_Match_ReadsWhatWasWritten(t *testing.T) {
 	w.expect(tenant, "deal.moved")
 	w.expect(tenant, "contact.created", first)
 
-	if w.matcher.endpoints != 2 { // the first, and the other tenant's
-		t.Errorf("%d endpoints are counted, want 2", w.matcher.endpoints)
+	if n := inCopy(t, w.matcher); n != 2 { // the first, and the other tenant's
+		t.Errorf("%d webhooks are kept, want 2", n)
 	}
 
 	t.Run("and reads what has changed, and nothing else", func(t *testing.T) {
@@ -337,8 +337,8 @@ func TestMatcher_Match_PurgedWebhook(t *testing.T) {
 		t.Fatalf("purged %d webhooks, %v", n, err)
 	}
 	w.expect(tenant, "deal.moved", kept)
-	if w.matcher.endpoints != 1 {
-		t.Errorf("%d endpoints are counted, want 1", w.matcher.endpoints)
+	if n := inCopy(t, w.matcher); n != 1 {
+		t.Errorf("%d webhooks are kept, want 1", n)
 	}
 	w.asked.since = nil
 	w.expect(tenant, "deal.moved", kept)
@@ -406,15 +406,15 @@ func TestMatcher_Match_Bounds(t *testing.T) {
 		bound func(m *Matcher)
 	}{
 		{name: "of tenants", bound: func(m *Matcher) { m.tenants.Resize(3) }},
-		// As if others that are asked for all the time had the rest.
-		{name: "of endpoints", bound: func(m *Matcher) { m.endpoints = maxEndpoints - 3*2 }},
+		{name: "of bytes", bound: func(m *Matcher) {
+			m.bound = 3 * (tenantBytes + 2*sizeOf(db.ChangedWebhooksRow{Events: []string{"*"}}) + typeBytes + 2*8)
+		}},
 	} {
 		t.Run(tc.name+" are kept, and what is forgotten comes back", func(t *testing.T) {
 			t.Parallel()
 			database := &many{vault: newVault(t), asked: map[uuid.UUID]int{}, hooks: 2}
-			m := New(database, endpoint.NewOpener(database.vault), quiet())
+			m := New(database, endpoint.NewOpener(database.vault), 0, quiet())
 			tc.bound(m)
-			base := m.endpoints
 			ask := func(events ...bus.Event) {
 				t.Helper()
 				matches, err := m.Match(t.Context(), events)
@@ -426,8 +426,8 @@ func TestMatcher_Match_Bounds(t *testing.T) {
 						t.Fatalf("event of %s goes to %+v", events[i].Tenant, matches[i].Endpoints)
 					}
 				}
-				if m.tenants.Len() > 3 || m.endpoints-base != 2*m.tenants.Len() {
-					t.Errorf("%d tenants are kept, %d endpoints are counted", m.tenants.Len(), m.endpoints-base)
+				if n := inCopy(t, m); m.tenants.Len() > 3 || n != 2*m.tenants.Len() {
+					t.Errorf("%d tenants are kept, with %d webhooks", m.tenants.Len(), n)
 				}
 			}
 			for _, tenant := range tenants[:3] {

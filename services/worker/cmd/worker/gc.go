@@ -13,6 +13,8 @@ func tuneGC() {
 		debug.SetGCPercent(400)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(256 << 20) // towards it, the collector works harder
+		// Towards it, the collector works harder. The largest thing that lives long, the
+		// copy of webhooks (WORKER_MATCH_BYTES), is bounded below it.
+		debug.SetMemoryLimit(256 << 20)
 	}
 }
