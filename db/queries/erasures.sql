@@ -43,11 +43,11 @@ SELECT unnest(@days::date[]), @tenant_id, unnest(@ids::text[]), unnest(@types::t
 ON CONFLICT (day, tenant_id, id) DO NOTHING;
 
 -- name: MarkErased :execrows
--- Those found by a contact are found by another one from then on; empty: by none.
-UPDATE events e SET contact_id = nullif(@becomes::text, ''), erased_at = coalesce(e.erased_at, now())
-FROM (SELECT unnest(@days::date[]) AS day, unnest(@ids::text[]) AS id) AS k
-WHERE e.day BETWEEN @first_day AND @last_day AND e.tenant_id = @tenant_id AND e.id = ANY(@ids::text[])
-  AND e.day = k.day AND e.id = k.id AND e.contact_id = @contact::text;
+-- An event that is found by a contact is found by another one from then on; empty:
+-- by none. One at a time, and not looked up by the contact: of many at once the
+-- planner may read all that the tenant, or the contact, has.
+UPDATE events SET contact_id = nullif(@becomes::text, ''), erased_at = coalesce(erased_at, now())
+WHERE day = @day AND tenant_id = @tenant_id AND id = @id AND coalesce(contact_id, '') = @contact::text;
 
 -- name: ErasedEvents :many
 -- Which of these are erased under a contact's mark: the positions, from 1. Not

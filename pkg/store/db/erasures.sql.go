@@ -353,32 +353,28 @@ func (q *Queries) KeptBodies(ctx context.Context, days []time.Time, ids []string
 }
 
 const markErased = `-- name: MarkErased :execrows
-UPDATE events e SET contact_id = nullif($1::text, ''), erased_at = coalesce(e.erased_at, now())
-FROM (SELECT unnest($7::date[]) AS day, unnest($5::text[]) AS id) AS k
-WHERE e.day BETWEEN $2 AND $3 AND e.tenant_id = $4 AND e.id = ANY($5::text[])
-  AND e.day = k.day AND e.id = k.id AND e.contact_id = $6::text
+UPDATE events SET contact_id = nullif($1::text, ''), erased_at = coalesce(erased_at, now())
+WHERE day = $2 AND tenant_id = $3 AND id = $4 AND coalesce(contact_id, '') = $5::text
 `
 
 type MarkErasedParams struct {
 	Becomes  string
-	FirstDay time.Time
-	LastDay  time.Time
+	Day      time.Time
 	TenantID uuid.UUID
-	Ids      []string
+	ID       string
 	Contact  string
-	Days     []time.Time
 }
 
-// Those found by a contact are found by another one from then on; empty: by none.
+// An event that is found by a contact is found by another one from then on; empty:
+// by none. One at a time, and not looked up by the contact: of many at once the
+// planner may read all that the tenant, or the contact, has.
 func (q *Queries) MarkErased(ctx context.Context, arg MarkErasedParams) (int64, error) {
 	result, err := q.db.Exec(ctx, markErased,
 		arg.Becomes,
-		arg.FirstDay,
-		arg.LastDay,
+		arg.Day,
 		arg.TenantID,
-		arg.Ids,
+		arg.ID,
 		arg.Contact,
-		arg.Days,
 	)
 	if err != nil {
 		return 0, err

@@ -273,9 +273,9 @@ func workerQueries() []query {
 				Contact: "c17", TenantID: tenant, LastSeq: rows, LastTime: time.Now(), RowLimit: 100,
 			})
 		}},
-		{name: "MarkErased", rows: 4 * batch, call: func(q *db.Queries) {
+		{name: "MarkErased", rows: 4, call: func(q *db.Queries) {
 			_, _ = q.MarkErased(ctx, db.MarkErasedParams{
-				TenantID: tenant, Contact: "c17", Becomes: "erasure:1", Days: days, Ids: keys, FirstDay: today, LastDay: today,
+				TenantID: tenant, Contact: "c17", Becomes: "erasure:1", Day: today, ID: "e17",
 			})
 		}},
 		{name: "ErasedEvents", rows: 2 * batch, call: func(q *db.Queries) {

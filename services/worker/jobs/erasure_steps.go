@@ -142,20 +142,25 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 		return err
 	}
 	return e.stay(ctx, 0, func(q *db.Queries) (t tally, err error) {
+		// Not while a replay inserts deliveries of what it has found not to be erased.
+		if err := q.LockEventStore(ctx); err != nil {
+			return t, fmt.Errorf("lock the event store: %w", err)
+		}
 		removed, err := q.RemoveKeptBodies(ctx, f.keptEpochs, f.keptSeqs)
 		if err != nil {
 			return t, fmt.Errorf("remove kept bodies: %w", err)
 		}
-		first, lastDay := f.bounds()
-		marked, err := q.MarkErased(ctx, db.MarkErasedParams{
-			TenantID: e.row.TenantID, Contact: contact, Becomes: becomes, Days: f.days, Ids: f.ids, FirstDay: first, LastDay: lastDay,
-		})
-		if err != nil {
-			return t, fmt.Errorf("mark events: %w", err)
-		}
 		t.bodies = bodies + removed
-		if becomes != "" {
-			t.events = marked
+		for i, id := range f.ids {
+			marked, err := q.MarkErased(ctx, db.MarkErasedParams{
+				TenantID: e.row.TenantID, Contact: contact, Becomes: becomes, Day: f.days[i], ID: id,
+			})
+			if err != nil {
+				return t, fmt.Errorf("mark events: %w", err)
+			}
+			if becomes != "" {
+				t.events += marked
+			}
 		}
 		return t, nil
 	})
