@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +32,7 @@ type operation struct {
 	body             map[string]any // its schema, nil without one
 	bodyRequired     bool
 	answers          map[int]map[string]string // where the schema of a status and media type stands
+	headers          map[int][]string          // that an answer with a status must have
 }
 
 // parameter is one of a path, query or header.
@@ -73,7 +75,7 @@ func readContract(t *testing.T) *contractDocument {
 }
 
 func (d *contractDocument) operation(path, method string, described map[string]any) *operation {
-	op := &operation{id: described["operationId"].(string), method: method, path: path, answers: map[int]map[string]string{}}
+	op := &operation{id: described["operationId"].(string), method: method, path: path, answers: map[int]map[string]string{}, headers: map[int][]string{}}
 	security, given := described["security"].([]any)
 	op.public = given && len(security) == 0
 	if len(security) > 0 {
@@ -101,6 +103,13 @@ func (d *contractDocument) operation(path, method string, described map[string]a
 			pointer = ref
 		}
 		op.answers[status] = map[string]string{}
+		headers, _ := d.resolve(answer.(map[string]any))["headers"].(map[string]any)
+		for name := range headers {
+			// Of the limit only where there is one, and when to try again not where nothing is to be.
+			if !strings.HasPrefix(name, "RateLimit") && status != http.StatusMultiStatus {
+				op.headers[status] = append(op.headers[status], name)
+			}
+		}
 		content, _ := d.resolve(answer.(map[string]any))["content"].(map[string]any)
 		for mediaType := range content {
 			op.answers[status][mediaType] = pointer + strings.TrimPrefix(pointerTo("content", mediaType, "schema"), "#")

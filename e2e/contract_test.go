@@ -61,22 +61,68 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestContract_Examples checks the contract's examples against its schemas.
+// TestContract_Examples checks the contract's examples against its schemas. Every
+// body of a request or an answer has one, and so has every type of problem.
 func TestContract_Examples(t *testing.T) {
 	t.Parallel()
 	doc := readContract(t)
-	checked := 0
-	for name := range at(doc.whole, "components", "schemas").(map[string]any) {
-		examples, _ := at(doc.whole, "components", "schemas", name, "examples").([]any)
+	components := at(doc.whole, "components").(map[string]any)
+	exemplified := map[string]bool{}
+	for name, schema := range components["schemas"].(map[string]any) {
+		examples, _ := schema.(map[string]any)["examples"].([]any)
 		for _, example := range examples {
-			checked++
+			exemplified["#/components/schemas/"+name] = true
 			if err := doc.schema(t, "components", "schemas", name).Validate(example); err != nil {
 				t.Errorf("the example of %s: %v", name, err)
 			}
 		}
 	}
-	if checked < 20 {
-		t.Errorf("only %d schemas have examples", checked)
+	types := map[string]bool{}
+	problem := doc.schema(t, "components", "schemas", "Problem")
+	statuses := map[string]string{} // of the problems, by the name of the answer
+	for name, answer := range components["responses"].(map[string]any) {
+		examples, _ := at(answer, "content", "application/problem+json", "examples").(map[string]any)
+		if len(examples) == 0 {
+			t.Errorf("the answer %s has no example", name)
+		}
+		for title, example := range examples {
+			value := at(example, "value")
+			if err := problem.Validate(value); err != nil {
+				t.Errorf("the example %s of %s: %v", title, name, err)
+			}
+			types[at(value, "type").(string)] = true
+			if status := fmt.Sprint(at(value, "status")); statuses[name] != "" && statuses[name] != status {
+				t.Errorf("the examples of %s have the statuses %s and %s", name, statuses[name], status)
+			} else {
+				statuses[name] = status
+			}
+		}
+	}
+	for _, kind := range at(components["schemas"], "Problem", "properties", "type", "enum").([]any) {
+		if !types[kind.(string)] {
+			t.Errorf("no answer has an example of %s", kind)
+		}
+	}
+	for path, item := range at(doc.whole, "paths").(map[string]any) {
+		for method, described := range item.(map[string]any) {
+			if method == "parameters" {
+				continue
+			}
+			bodies := []any{at(described, "requestBody")}
+			for status, answer := range at(described, "responses").(map[string]any) {
+				bodies = append(bodies, answer)
+				ref, _ := at(answer, "$ref").(string)
+				if name := strings.TrimPrefix(ref, "#/components/responses/"); ref != "" && statuses[name] != status {
+					t.Errorf("%s %s answers %s with examples of %s", method, path, status, statuses[name])
+				}
+			}
+			for _, body := range bodies {
+				ref, _ := at(body, "content", "application/json", "schema", "$ref").(string)
+				if ref != "" && !exemplified[ref] {
+					t.Errorf("%s %s: %s has no example", method, path, ref)
+				}
+			}
+		}
 	}
 }
 
@@ -259,6 +305,14 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 	}
 	if resp.StatusCode >= 500 {
 		rt.Fatalf("%s: answered %d: %s", r, resp.StatusCode, answer)
+	}
+	for _, name := range op.headers[resp.StatusCode] {
+		if resp.Header.Get(name) == "" {
+			rt.Fatalf("%s: answered %d without %s", r, resp.StatusCode, name)
+		}
+	}
+	if resp.Header.Get("X-Request-Id") == "" {
+		rt.Fatalf("%s: answered %d without X-Request-Id", r, resp.StatusCode)
 	}
 	mediaType, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	schema, ok := documented[mediaType]

@@ -181,9 +181,12 @@ export interface paths {
         put?: never;
         /**
          * Deliver stored events again
-         * @description Also those from before the webhook was created. Events that its subscriptions
-         *     and filter match are delivered under their ids, at a pace that leaves room for
-         *     new events; those that still wait in its queue are skipped.
+         * @description Also those from before the webhook was created, as far as they are stored: a
+         *     week, or longer where a delivery still waits. Events that `events` and the
+         *     webhook's filter match are delivered under their ids, at a pace that leaves room
+         *     for new ones; those that still wait in its queue are skipped. An exhausted
+         *     delivery makes way for its event's new one. A webhook has one replay at a time:
+         *     while one has not ended, another is refused with 409.
          */
         post: operations["createReplay"];
         delete?: never;
@@ -235,7 +238,8 @@ export interface paths {
         /**
          * Cancel a replay
          * @description No further events are put into the queue. Those that are there stay, to be
-         *     cancelled by `DELETE /api/custom-webhooks/{id}/queue`.
+         *     cancelled by `DELETE /api/custom-webhooks/{id}/queue`. 409 for a replay that has
+         *     completed or failed.
          */
         delete: operations["cancelReplay"];
         options?: never;
@@ -669,12 +673,12 @@ export interface components {
          *       "type": "about:blank",
          *       "title": "Unprocessable Entity",
          *       "status": 422,
-         *       "detail": "/url: must be an https URL",
+         *       "detail": "/url: must use https",
          *       "instance": "/api/custom-webhooks",
          *       "errors": [
          *         {
          *           "pointer": "/url",
-         *           "detail": "must be an https URL"
+         *           "detail": "must use https"
          *         }
          *       ],
          *       "requestId": "0198c0de-0000-7000-8000-000000000001"
@@ -685,6 +689,12 @@ export interface components {
              * @description `about:blank` means no more than the status does. Others tell a problem from
              *     those with its status:
              *
+             *     - `urn:primezap:problem:idempotency-key-reused` (422): the Idempotency-Key came
+             *       with another body before; use a new one
+             *     - `urn:primezap:problem:event-id-reused` (422): the event's `id` was given to an
+             *       event with other content before
+             *     - `urn:primezap:problem:body-expired` (410): the event is known, its body is past
+             *       its retention or erased
              *     - `urn:primezap:problem:webhook-limit` (403): the tenant may have no more webhooks
              *     - `urn:primezap:problem:api-key-limit` (403): the tenant may have no more API keys
              *     - `urn:primezap:problem:ingest-limit` (429): the tenant published too many events in a second
@@ -891,6 +901,44 @@ export interface components {
             /** Format: date-time */
             updatedAt: string;
         };
+        /**
+         * @example {
+         *       "id": "0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60",
+         *       "name": "ERP",
+         *       "url": "https://erp.example.com/hooks/primezap",
+         *       "description": "",
+         *       "events": [
+         *         "deal.*"
+         *       ],
+         *       "active": true,
+         *       "headers": {
+         *         "X-Team": "••••"
+         *       },
+         *       "filter": {
+         *         "stage.name": {
+         *           "$eq": "won"
+         *         }
+         *       },
+         *       "rate": {
+         *         "perSecond": 20
+         *       },
+         *       "retry": {
+         *         "delaysSeconds": [
+         *           1,
+         *           5,
+         *           15
+         *         ],
+         *         "autoRecover": true
+         *       },
+         *       "operational": false,
+         *       "secret": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspox4Qz",
+         *       "secretHint": "whsec_…x4Qz",
+         *       "disabledAt": null,
+         *       "disabledReason": null,
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-02T12:00:00Z"
+         *     }
+         */
         WebhookWithSecret: components["schemas"]["Webhook"] & {
             secret: string;
         };
@@ -1368,10 +1416,10 @@ export interface components {
             since: string;
             /**
              * Format: date-time
-             * @description And before this one. Default: now
+             * @description And before this one. Default, and at most: now
              */
             until?: string | null;
-            /** @description Event types, prefixes or `*`. Default: all that the webhook subscribes to */
+            /** @description Event types, prefixes or `*`, subscribed to or not. Default: all that the webhook subscribes to */
             events?: string[] | null;
             /**
              * @description `failed`: only events that the webhook has not answered with a 2xx
@@ -1395,6 +1443,7 @@ export interface components {
          *       "status": "failed",
          *       "inserted": 1200,
          *       "skipped": 3,
+         *       "failure": null,
          *       "createdAt": "2026-03-02T13:00:00Z",
          *       "finishedAt": null
          *     }
@@ -1422,6 +1471,8 @@ export interface components {
              * @description Events that match but are not delivered again: they still wait, have succeeded, or are no longer stored
              */
             skipped: number;
+            /** @description Why it failed or was cancelled by the system */
+            failure: string | null;
             /** Format: date-time */
             createdAt: string;
             /** Format: date-time */
@@ -1473,6 +1524,42 @@ export interface components {
              */
             operational: boolean;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "name": "webhook.failing",
+         *           "description": {
+         *             "en": "Deliveries to a webhook keep failing.",
+         *             "pt-BR": "As entregas a um webhook continuam falhando."
+         *           },
+         *           "schema": {
+         *             "type": "object",
+         *             "required": [
+         *               "webhook"
+         *             ],
+         *             "properties": {
+         *               "webhook": {
+         *                 "type": "object"
+         *               }
+         *             }
+         *           },
+         *           "example": {
+         *             "event": "webhook.failing",
+         *             "timestamp": "2026-03-02T12:00:00Z",
+         *             "data": {
+         *               "webhook": {
+         *                 "id": "0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60",
+         *                 "name": "ERP",
+         *                 "url": "https://erp.example.com/hooks/primezap"
+         *               }
+         *             }
+         *           },
+         *           "operational": true
+         *         }
+         *       ]
+         *     }
+         */
         EventTypeList: {
             data: components["schemas"]["EventType"][];
         };
@@ -1610,6 +1697,25 @@ export interface components {
              */
             createdAt: string;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0e1-7701-7e55-a0b1-2c3d4e5f6071",
+         *           "event": "deal.moved",
+         *           "contactId": "contact_1",
+         *           "createdAt": "2026-03-02T12:00:00Z"
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         EventPage: {
             data: components["schemas"]["Event"][];
             pagination: components["schemas"]["Pagination"];
@@ -1735,7 +1841,7 @@ export interface components {
          * @example {
          *       "id": "0198c0f0-1111-7222-8333-444455556666",
          *       "name": "CRM back end",
-         *       "hint": "…9fQw",
+         *       "hint": "9fQw",
          *       "scopes": [
          *         "events:write"
          *       ],
@@ -1758,9 +1864,45 @@ export interface components {
              */
             lastUsedAt: string | null;
         };
+        /**
+         * @example {
+         *       "id": "0198c0f0-1111-7222-8333-444455556666",
+         *       "name": "CRM back end",
+         *       "hint": "9fQw",
+         *       "scopes": [
+         *         "events:write"
+         *       ],
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "lastUsedAt": null,
+         *       "key": "pz_example-of-a-key-that-nobody-has-9fQw"
+         *     }
+         */
         APIKeyWithKey: components["schemas"]["APIKey"] & {
             key: string;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0f0-1111-7222-8333-444455556666",
+         *           "name": "CRM back end",
+         *           "hint": "9fQw",
+         *           "scopes": [
+         *             "events:write"
+         *           ],
+         *           "createdAt": "2026-03-02T12:00:00Z",
+         *           "lastUsedAt": null
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         APIKeyPage: {
             data: components["schemas"]["APIKey"][];
             pagination: components["schemas"]["Pagination"];
@@ -1802,6 +1944,33 @@ export interface components {
             /** Format: date-time */
             createdAt: string;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0f0-1111-7222-8333-444455556666",
+         *           "action": "webhook.updated",
+         *           "actor": "user:joana",
+         *           "subjectType": "webhook",
+         *           "subjectId": "0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60",
+         *           "before": {
+         *             "active": true
+         *           },
+         *           "after": {
+         *             "active": false
+         *           },
+         *           "createdAt": "2026-03-02T12:00:00Z"
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         AuditPage: {
             data: components["schemas"]["AuditEntry"][];
             pagination: components["schemas"]["Pagination"];

@@ -159,7 +159,7 @@ func (e Scope) Valid() bool {
 	}
 }
 
-// APIKey Examples: {"createdAt":"2026-03-02T12:00:00Z","hint":"…9fQw","id":"0198c0f0-1111-7222-8333-444455556666","lastUsedAt":null,"name":"CRM back end","scopes":["events:write"]}
+// APIKey Examples: {"createdAt":"2026-03-02T12:00:00Z","hint":"9fQw","id":"0198c0f0-1111-7222-8333-444455556666","lastUsedAt":null,"name":"CRM back end","scopes":["events:write"]}
 type APIKey struct {
 	CreatedAt time.Time `json:"createdAt"`
 
@@ -179,7 +179,7 @@ type APIKeyInput struct {
 	Scopes []string `json:"scopes"`
 }
 
-// APIKeyPage defines model for APIKeyPage.
+// APIKeyPage Examples: {"data":[{"createdAt":"2026-03-02T12:00:00Z","hint":"9fQw","id":"0198c0f0-1111-7222-8333-444455556666","lastUsedAt":null,"name":"CRM back end","scopes":["events:write"]}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type APIKeyPage struct {
 	Data       []APIKey   `json:"data"`
 	Pagination Pagination `json:"pagination"`
@@ -229,7 +229,7 @@ type AuditEntry struct {
 	SubjectType string `json:"subjectType"`
 }
 
-// AuditPage defines model for AuditPage.
+// AuditPage Examples: {"data":[{"action":"webhook.updated","actor":"user:joana","after":{"active":false},"before":{"active":true},"createdAt":"2026-03-02T12:00:00Z","id":"0198c0f0-1111-7222-8333-444455556666","subjectId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","subjectType":"webhook"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type AuditPage struct {
 	Data       []AuditEntry `json:"data"`
 	Pagination Pagination   `json:"pagination"`
@@ -360,7 +360,7 @@ type EventInput struct {
 	Timestamp *time.Time `json:"timestamp,omitempty"`
 }
 
-// EventPage defines model for EventPage.
+// EventPage Examples: {"data":[{"contactId":"contact_1","createdAt":"2026-03-02T12:00:00Z","event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type EventPage struct {
 	Data       []Event    `json:"data"`
 	Pagination Pagination `json:"pagination"`
@@ -368,7 +368,7 @@ type EventPage struct {
 
 // EventResult defines model for EventResult.
 type EventResult struct {
-	// Error Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+	// Error Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 	Error *Problem `json:"error,omitempty"`
 	ID    *string  `json:"id,omitempty"`
 
@@ -384,7 +384,7 @@ type EventResults struct {
 // EventType defines model for EventType.
 type EventType = event.Definition
 
-// EventTypeList defines model for EventTypeList.
+// EventTypeList Examples: {"data":[{"description":{"en":"Deliveries to a webhook keep failing.","pt-BR":"As entregas a um webhook continuam falhando."},"example":{"data":{"webhook":{"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","url":"https://erp.example.com/hooks/primezap"}},"event":"webhook.failing","timestamp":"2026-03-02T12:00:00Z"},"name":"webhook.failing","operational":true,"schema":{"properties":{"webhook":{"type":"object"}},"required":["webhook"],"type":"object"}}]}
 type EventTypeList struct {
 	Data []EventType `json:"data"`
 }
@@ -441,7 +441,7 @@ type Pagination struct {
 	TotalPages    int   `json:"totalPages"`
 }
 
-// Problem Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Problem Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Problem = problem.Problem
 
 // Rate How many attempts the endpoint gets a second, of all workers together: retries are
@@ -801,40 +801,40 @@ type TenantID = openapi_types.UUID
 // WebhookID defines model for WebhookId.
 type WebhookID = string
 
-// BadRequest Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// BadRequest Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type BadRequest = Problem
 
-// Conflict Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Conflict Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Conflict = Problem
 
-// Forbidden Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Forbidden Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Forbidden = Problem
 
-// Gone Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Gone Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Gone = Problem
 
-// Invalid Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Invalid Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Invalid = Problem
 
-// NotFound Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// NotFound Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type NotFound = Problem
 
-// Timeout Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Timeout Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Timeout = Problem
 
-// TooLarge Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// TooLarge Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type TooLarge = Problem
 
-// TooManyRequests Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// TooManyRequests Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type TooManyRequests = Problem
 
-// Unauthorized Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Unauthorized Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Unauthorized = Problem
 
-// Unavailable Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// Unavailable Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type Unavailable = Problem
 
-// UnsupportedMediaType Examples: {"detail":"/url: must be an https URL","errors":[{"detail":"must be an https URL","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+// UnsupportedMediaType Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type UnsupportedMediaType = Problem
 
 // ListAPIKeysParams defines parameters for ListAPIKeys.
