@@ -17,6 +17,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/services/api"
 )
 
@@ -112,15 +113,18 @@ func TestAPIKeys_LifeOfAKey(t *testing.T) {
 		}
 	}
 
+	other, _ := f.serve(f.open(testenv.API), f.account.Connect(t, testenv.API), nil)
+	f.send(other.URL, "GET", hooksPath, nil, with(made.Key)...).is(http.StatusOK)
 	f.do("DELETE", keysPath+"/"+made.ID.String(), "").is(http.StatusNoContent)
 	revoked := time.Now()
+	f.do("GET", hooksPath, "", with(made.Key)...).refuses(http.StatusUnauthorized)
 	for {
 		asked := time.Now()
-		if f.do("GET", hooksPath, "", with(made.Key)...).status == http.StatusUnauthorized {
+		if f.send(other.URL, "GET", hooksPath, nil, with(made.Key)...).status == http.StatusUnauthorized {
 			break
 		}
 		if asked.Sub(revoked) > time.Second {
-			t.Fatalf("the key was taken %s after it was revoked", asked.Sub(revoked))
+			t.Fatalf("another server took the key %s after it was revoked", asked.Sub(revoked))
 		}
 	}
 	f.do("DELETE", keysPath+"/"+made.ID.String(), "").refuses(http.StatusNotFound)
@@ -249,6 +253,14 @@ func (f *fixture) atOnce(n int, method, path, body string) map[int]int {
 	return count
 }
 
+// limited checks what an answer tells of a limit.
+func (a answer) limited(policy, left string) {
+	a.Helper()
+	if p, l := a.header.Get("RateLimit-Policy"), a.header.Get("RateLimit"); p != policy || l != left {
+		a.Errorf("RateLimit-Policy: %s, RateLimit: %s; want %s and %s", p, l, policy, left)
+	}
+}
+
 func TestLimits_Webhooks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *api.Config) { c.MaxWebhooks = 3 })
@@ -257,7 +269,9 @@ func TestLimits_Webhooks(t *testing.T) {
 	if got := f.atOnce(8, "POST", hooksPath, body); got[201] != 2 || got[403] != 6 {
 		t.Errorf("8 at once with room for 2 are answered %v", got)
 	}
-	p := f.do("POST", hooksPath, body).refuses(http.StatusForbidden)
+	refused := f.do("POST", hooksPath, body)
+	refused.limited(`"webhooks";q=3`, `"webhooks";r=0`)
+	p := refused.refuses(http.StatusForbidden)
 	if p.Type != problem.TypeWebhookLimit || p.Title != "Too many webhooks" || !strings.Contains(p.Detail, "3") {
 		t.Errorf("refused with %+v", p)
 	}
@@ -277,7 +291,9 @@ func TestLimits_APIKeys(t *testing.T) {
 	if got := f.atOnce(8, "POST", keysPath, body); got[201] != 2 || got[403] != 6 {
 		t.Errorf("8 at once with room for 2 are answered %v", got)
 	}
-	if p := f.do("POST", keysPath, body).refuses(http.StatusForbidden); p.Type != problem.TypeAPIKeyLimit || p.Title != "Too many API keys" {
+	refused := f.do("POST", keysPath, body)
+	refused.limited(`"api-keys";q=3`, `"api-keys";r=0`)
+	if p := refused.refuses(http.StatusForbidden); p.Type != problem.TypeAPIKeyLimit || p.Title != "Too many API keys" {
 		t.Errorf("refused with %+v", p)
 	}
 	last := into[list[apiKey]](f.do("GET", keysPath, "").is(http.StatusOK)).Data[0]
@@ -290,7 +306,7 @@ func TestLimits_APIKeys(t *testing.T) {
 func TestLimits_Events(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(c *api.Config) { c.LiveRate, c.LiveBurst, c.MaxRate = 1, 1, 2 })
-	const one = `{"event":"message.sent","data":{}}`
+	const one, policy = `{"event":"message.sent","data":{}}`, `"ingest";q=2;w=1`
 	array := func(events ...string) string { return "[" + strings.Join(events, ",") + "]" }
 
 	a := f.do("POST", eventsPath, array(`{"event":"x","data":{}}`, one, one, one, one)).is(http.StatusMultiStatus)
@@ -305,13 +321,7 @@ func TestLimits_Events(t *testing.T) {
 	if p := got.Data[4].Error; p.Type != problem.TypeIngestLimit || p.Status != 429 {
 		t.Errorf("the last event's problem is %+v", p)
 	}
-	limited := func(a answer, left string) {
-		t.Helper()
-		if policy, limit := a.header.Get("RateLimit-Policy"), a.header.Get("RateLimit"); policy != `"ingest";q=2;w=1` || limit != `"ingest";r=`+left+`;t=1` {
-			t.Errorf("RateLimit-Policy: %s, RateLimit: %s; want 2 a second and %s left", policy, limit, left)
-		}
-	}
-	limited(a, "0")
+	a.limited(policy, `"ingest";r=0;t=1`)
 	if after := a.header.Get("Retry-After"); after != "1" {
 		t.Errorf("Retry-After: %q", after)
 	}
@@ -333,11 +343,11 @@ func TestLimits_Events(t *testing.T) {
 	if p := whole.refuses(http.StatusTooManyRequests); p.Type != problem.TypeIngestLimit || p.Title != "Too many events" || whole.header.Get("Retry-After") != "1" {
 		t.Errorf("refused with %s", whole.body)
 	}
-	limited(*whole, "0")
+	whole.limited(policy, `"ingest";r=0;t=1`)
 
 	// Another tenant has a bucket of its own.
 	f.key = f.newKey(uuid.Must(uuid.NewV7()), auth.ScopeEventsWrite)
-	limited(f.do("POST", eventsPath, one).is(http.StatusAccepted), "1")
+	f.do("POST", eventsPath, one).is(http.StatusAccepted).limited(policy, `"ingest";r=1;t=1`)
 }
 
 func TestConfig_Limits(t *testing.T) {

@@ -4,7 +4,7 @@
 // Its interface is generated from the contract (api/openapi.yaml), which also
 // says who may call what and which query parameters there are. Any number of
 // processes serve the same: each keeps for itself only which keys it found valid in
-// the last second, and how much each tenant published.
+// the last second, which tenants live, and how much each published.
 package api
 
 import (

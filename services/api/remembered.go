@@ -13,7 +13,7 @@ import (
 
 const (
 	// rememberFor is how long a key is taken for valid without being looked up
-	// again, and so how long a revoked one may still be used.
+	// again, and so how long one that another process revoked may still be used.
 	rememberFor = time.Second
 	maxKeys     = 10_000
 )
@@ -25,8 +25,9 @@ type remembered struct {
 	lookup auth.Lookup
 	now    func() time.Time
 
-	mu    sync.Mutex
-	known *simplelru.LRU[[sha256.Size]byte, found]
+	mu      sync.Mutex
+	known   *simplelru.LRU[[sha256.Size]byte, found]
+	revoked int // how often all was forgotten
 }
 
 type found struct {
@@ -47,6 +48,7 @@ func (r *remembered) LookupKey(ctx context.Context, hash []byte) (auth.Principal
 	key, asked := [sha256.Size]byte(hash), r.now()
 	r.mu.Lock()
 	last, ok := r.known.Get(key)
+	revoked := r.revoked
 	r.mu.Unlock()
 	if ok && asked.Before(last.until) {
 		return last.principal, nil
@@ -56,7 +58,17 @@ func (r *remembered) LookupKey(ctx context.Context, hash []byte) (auth.Principal
 		return auth.Principal{}, err
 	}
 	r.mu.Lock()
-	r.known.Add(key, found{principal, asked.Add(rememberFor)})
-	r.mu.Unlock()
+	defer r.mu.Unlock()
+	if r.revoked == revoked { // else it may have been found just before it was revoked
+		r.known.Add(key, found{principal, asked.Add(rememberFor)})
+	}
 	return principal, nil
+}
+
+// forget has every key looked up again: one was revoked.
+func (r *remembered) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.known.Purge()
+	r.revoked++
 }

@@ -15,11 +15,15 @@ import (
 type ring struct {
 	keys  map[string]auth.Principal
 	asked int
+	found func() // called with a key in hand, unless nil
 }
 
 func (r *ring) LookupKey(_ context.Context, hash []byte) (auth.Principal, error) {
 	r.asked++
 	if p, ok := r.keys[string(hash)]; ok {
+		if r.found != nil {
+			r.found()
+		}
 		return p, nil
 	}
 	return auth.Principal{}, auth.ErrUnknownKey
@@ -54,5 +58,35 @@ func TestRemembered_LookupKey(t *testing.T) {
 	}
 	if keys.asked != 2 {
 		t.Errorf("an unknown key was looked up %d times, want each time", keys.asked)
+	}
+}
+
+func TestRemembered_forget(t *testing.T) {
+	t.Parallel()
+	hash := auth.HashKey("pz_a")
+	keys := &ring{keys: map[string]auth.Principal{string(hash[:]): {Tenant: uuid.New()}}}
+	r := remember(keys, time.Now)
+	revoke := func() {
+		delete(keys.keys, string(hash[:]))
+		r.forget()
+	}
+	look := func() error {
+		_, err := r.LookupKey(t.Context(), hash[:])
+		return err
+	}
+	if err := look(); err != nil {
+		t.Fatal(err)
+	}
+	kept := keys.keys[string(hash[:])]
+	revoke()
+	if err := look(); !errors.Is(err, auth.ErrUnknownKey) {
+		t.Errorf("a key that was revoked: %v, want ErrUnknownKey", err)
+	}
+	keys.keys[string(hash[:])], keys.found = kept, revoke
+	if err := look(); err != nil {
+		t.Errorf("a key that is revoked as it is looked up: %v, want it found", err)
+	}
+	if err := look(); !errors.Is(err, auth.ErrUnknownKey) {
+		t.Errorf("a key that was revoked as it was looked up: %v, want ErrUnknownKey", err)
 	}
 }

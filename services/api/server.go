@@ -87,8 +87,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	known := remember(lookup{deps.Store}, time.Now)
 	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log), tenants: privacy.NewTenants(deps.Store, time.Now)}
-	s.routes(cfg, doc, handlers{
+	s.routes(cfg, doc, auth.Middleware(known, s.tokens), handlers{
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
 			Policy: egress.Policy{AllowHTTP: cfg.AllowHTTP, AllowCIDRs: cfg.AllowCIDRs}, Max: cfg.MaxWebhooks,
@@ -100,9 +101,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
 		eventLog:   &eventlog.Service{Store: deps.Store, JetStream: js},
-		forgetting: &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter},
+		forgetting: &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.forget(); s.tenants.Forget() }},
 		auditLog:   &audit.Service{Store: deps.Store},
-		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys},
+		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.forget},
 		operations: operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
@@ -127,7 +128,7 @@ type handlers struct {
 	operations
 }
 
-func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterface) {
+func (s *Server) routes(cfg Config, doc document, authenticate echo.MiddlewareFunc, h openapi.StrictServerInterface) {
 	e := s.echo
 	e.Binder = strict.Binder{}
 	e.HTTPErrorHandler = problem.ErrorHandler(s.deps.Log, explain)
@@ -138,7 +139,6 @@ func (s *Server) routes(cfg Config, doc document, h openapi.StrictServerInterfac
 		recovering(),
 		bounded,
 	)
-	authenticate := auth.Middleware(remember(lookup{s.deps.Store}, time.Now), s.tokens)
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
 		if !op.public {

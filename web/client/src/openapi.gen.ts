@@ -489,7 +489,7 @@ export interface paths {
         post?: never;
         /**
          * Revoke an API key
-         * @description It is refused from one second later on.
+         * @description It is refused at once, and by other servers of the API within a second.
          */
         delete: operations["revokeAPIKey"];
         options?: never;
@@ -582,7 +582,8 @@ export interface paths {
         put?: never;
         /**
          * Delete a tenant with all that is stored of it
-         * @description Its keys are refused at once; the rest follows.
+         * @description Its keys are refused at once, and by other servers of the API within a second; the
+         *     rest follows.
          */
         post: operations["createTenantDeletion"];
         delete?: never;
@@ -2089,6 +2090,8 @@ export interface components {
         /** @description The credential does not allow it, or a limit is reached */
         Forbidden: {
             headers: {
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimitPolicy"];
                 [name: string]: unknown;
             };
             content: {
@@ -2203,12 +2206,14 @@ export interface components {
     headers: {
         /**
          * @description What is left of the limit, and the seconds until it is whole again
-         *     (draft-ietf-httpapi-ratelimit-headers). Absent without a limit.
+         *     (draft-ietf-httpapi-ratelimit-headers); of a limit on what a tenant may have, no
+         *     seconds. Absent without a limit.
          * @example "ingest";r=437;t=1
          */
         RateLimit: string;
         /**
-         * @description The limit, and the seconds that it is for. Absent without a limit.
+         * @description The limit, and the seconds that it is for, if it is for a time. Absent without a
+         *     limit.
          * @example "ingest";q=500;w=1
          */
         RateLimitPolicy: string;

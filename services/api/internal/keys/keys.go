@@ -29,8 +29,9 @@ import (
 
 // Service implements the operations on API keys.
 type Service struct {
-	Store *store.Store
-	Max   int // live keys of a tenant; 0: as many as it likes
+	Store   *store.Store
+	Max     int    // live keys of a tenant; 0: as many as it likes
+	Revoked func() // called when a key was revoked, before the answer
 }
 
 const (
@@ -85,7 +86,7 @@ func (s *Service) CreateAPIKey(ctx context.Context, req openapi.CreateAPIKeyRequ
 	hash := auth.HashKey(key)
 	var shown openapi.APIKey
 	err = s.Store.InTenant(ctx, principal.Tenant, func(q *db.Queries) error {
-		kind := quota.Kind{Name: "API keys", Type: problem.TypeAPIKeyLimit, Max: s.Max}
+		kind := quota.Kind{Name: "API keys", Policy: "api-keys", Type: problem.TypeAPIKeyLimit, Max: s.Max}
 		if err := kind.Take(ctx, q, principal.Tenant, q.CountAPIKeys); err != nil {
 			return err
 		}
@@ -156,8 +157,8 @@ func check(in openapi.APIKeyInput, principal auth.Principal) error {
 // make us answer.
 const maxFaults = 10
 
-// RevokeAPIKey serves DELETE /api/api-keys/{id}. Servers that found the key valid
-// take it for a second more.
+// RevokeAPIKey serves DELETE /api/api-keys/{id}. Other processes that found the key
+// valid take it for a second more.
 func (s *Service) RevokeAPIKey(ctx context.Context, req openapi.RevokeAPIKeyRequestObject) (openapi.RevokeAPIKeyResponseObject, error) {
 	id, err := uuid.Parse(req.ID)
 	if err != nil || len(req.ID) != 36 {
@@ -179,6 +180,7 @@ func (s *Service) RevokeAPIKey(ctx context.Context, req openapi.RevokeAPIKeyRequ
 	if err != nil {
 		return nil, fmt.Errorf("revoke API key %s: %w", id, err)
 	}
+	s.Revoked()
 	return openapi.RevokeAPIKey204Response{}, nil
 }
 

@@ -59,6 +59,7 @@ func (s *Service) CreateTenantDeletion(ctx context.Context, req openapi.CreateTe
 	if err != nil {
 		return nil, fmt.Errorf("delete tenant: %w", err)
 	}
+	s.Deleted()
 	return openapi.CreateTenantDeletion202JSONResponse{
 		Body: showDeletion(row), Headers: openapi.CreateTenantDeletion202ResponseHeaders{Location: new("/api/tenant-deletions/" + row.ID.String())},
 	}, nil

@@ -30,6 +30,7 @@ type Service struct {
 	Store     *store.Store
 	JetStream jetstream.JetStream // says what was accepted by now
 	Jobs      *jobs.Inserter
+	Deleted   func() // called when a tenant was deleted, before the answer
 }
 
 const (

@@ -15,7 +15,7 @@ import (
 
 const (
 	// rememberFor is how long a tenant is taken for living without being looked up
-	// again, and so how long a deleted one may still be acted for.
+	// again, and so how long one that another process deleted may still be acted for.
 	rememberFor = time.Second
 	maxTenants  = 10_000
 )
@@ -26,8 +26,9 @@ type Tenants struct {
 	store *store.Store
 	now   func() time.Time
 
-	mu     sync.Mutex
-	living *simplelru.LRU[uuid.UUID, time.Time] // until when
+	mu      sync.Mutex
+	living  *simplelru.LRU[uuid.UUID, time.Time] // until when
+	deleted int                                  // how often all was forgotten
 }
 
 // NewTenants looks tenants up in s, as the api's role.
@@ -44,6 +45,7 @@ func (t *Tenants) Refuse(ctx context.Context, tenant uuid.UUID) error {
 	asked := t.now()
 	t.mu.Lock()
 	until, known := t.living.Get(tenant)
+	before := t.deleted
 	t.mu.Unlock()
 	if known && asked.Before(until) {
 		return nil
@@ -56,7 +58,17 @@ func (t *Tenants) Refuse(ctx context.Context, tenant uuid.UUID) error {
 		return problem.Forbidden("the tenant was deleted")
 	}
 	t.mu.Lock()
-	t.living.Add(tenant, asked.Add(rememberFor))
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if t.deleted == before { // else it may have been looked up just before it was deleted
+		t.living.Add(tenant, asked.Add(rememberFor))
+	}
 	return nil
+}
+
+// Forget has every tenant looked up again: one was deleted.
+func (t *Tenants) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.living.Purge()
+	t.deleted++
 }

@@ -13,9 +13,10 @@ import (
 
 // Kind is a kind of things, and how many of them a tenant may have.
 type Kind struct {
-	Name string // in the plural, as clients know them
-	Type string // of the problem
-	Max  int    // 0: as many as it likes
+	Name   string // in the plural, as clients know them
+	Policy string // its name in RateLimit headers
+	Type   string // of the problem
+	Max    int    // 0: as many as it likes
 }
 
 // Counter counts what a tenant has, up to so many.
@@ -23,7 +24,8 @@ type Counter func(ctx context.Context, tenant uuid.UUID, most int32) (int64, err
 
 // Take makes sure that the tenant may have one more, which the transaction that q
 // belongs to then makes. Of two at once the second one waits for the first. The
-// error is a problem with status 403 if there is no room.
+// error is a problem with status 403 if there is no room; its RateLimit headers name
+// the number and no time, since none brings room (the IETF's draft has both).
 func (k Kind) Take(ctx context.Context, q *db.Queries, tenant uuid.UUID, count Counter) error {
 	if k.Max == 0 {
 		return nil
@@ -36,7 +38,9 @@ func (k Kind) Take(ctx context.Context, q *db.Queries, tenant uuid.UUID, count C
 		return fmt.Errorf("count %s: %w", k.Name, err)
 	}
 	if have >= int64(k.Max) {
-		return problem.Forbidden(fmt.Sprintf("the tenant has as many %s as it may have, %d", k.Name, k.Max)).WithType(k.Type)
+		return problem.Forbidden(fmt.Sprintf("the tenant has as many %s as it may have, %d", k.Name, k.Max)).WithType(k.Type).
+			WithHeader("RateLimit-Policy", fmt.Sprintf("%q;q=%d", k.Policy, k.Max)).
+			WithHeader("RateLimit", fmt.Sprintf("%q;r=0", k.Policy))
 	}
 	return nil
 }

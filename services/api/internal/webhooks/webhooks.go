@@ -122,7 +122,7 @@ func (s *Service) CreateWebhook(ctx context.Context, req openapi.CreateWebhookRe
 
 // room makes sure that the tenant may have one more webhook.
 func (s *Service) room(ctx context.Context, q *db.Queries, tenant uuid.UUID) error {
-	kind := quota.Kind{Name: "webhooks", Type: problem.TypeWebhookLimit, Max: s.Max}
+	kind := quota.Kind{Name: "webhooks", Policy: "webhooks", Type: problem.TypeWebhookLimit, Max: s.Max}
 	return kind.Take(ctx, q, tenant, func(ctx context.Context, tenant uuid.UUID, most int32) (int64, error) {
 		return q.CountWebhooks(ctx, db.CountWebhooksParams{TenantID: tenant, Cap: most})
 	})
