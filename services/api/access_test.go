@@ -350,6 +350,46 @@ func TestLimits_Events(t *testing.T) {
 	f.do("POST", eventsPath, one).is(http.StatusAccepted).limited(policy, `"ingest";r=1;t=1`)
 }
 
+// What was accepted of a request is not charged again when it is repeated, so that
+// an array of more than a second's events gets through in the end.
+func TestLimits_EventsOfARepeatedRequest(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(c *api.Config) { c.LiveRate, c.LiveBurst, c.MaxRate = 1, 1, 4 })
+	const one = `{"event":"message.sent","data":{}}`
+	body := "[" + strings.Repeat(one+",", 9) + one + "]"
+	var ids [10]string
+	repeat := func() (accepted int) {
+		t.Helper()
+		a := f.do("POST", eventsPath, body, "Idempotency-Key", "k")
+		for i, item := range into[results](a).Data {
+			if item.Status != http.StatusAccepted {
+				continue
+			}
+			if accepted++; ids[i] != "" && item.ID != ids[i] {
+				t.Fatalf("event %d became %s, and %s", i, ids[i], item.ID)
+			}
+			ids[i] = item.ID
+		}
+		if (a.status == http.StatusAccepted) != (accepted == len(ids)) {
+			t.Fatalf("answered %s", a.body)
+		}
+		return accepted
+	}
+	last := 0
+	for deadline := time.Now().Add(30 * time.Second); last < len(ids); {
+		accepted := repeat()
+		if accepted < last {
+			t.Fatalf("%d events are accepted, %d were before", accepted, last)
+		}
+		if last = accepted; time.Now().After(deadline) {
+			t.Fatalf("only %d events were accepted in half a minute", last)
+		}
+	}
+	if events := f.stored(); len(events) != len(ids) {
+		t.Errorf("stored %d events, want each once", len(events))
+	}
+}
+
 func TestConfig_Limits(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

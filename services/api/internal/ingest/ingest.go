@@ -221,7 +221,7 @@ func (s *Service) publish(ctx context.Context, items []item, budget *budget) {
 		if it.refused != nil || it.accepted || it.twin != nil {
 			continue
 		}
-		if it.refused = budget.take(it.event.Tenant); it.refused != nil {
+		if it.refused = budget.take(it); it.refused != nil {
 			continue
 		}
 		it.event.Class = s.Classes.Of(it.event.Tenant, budget.now)
@@ -235,6 +235,7 @@ func (s *Service) publish(ctx context.Context, items []item, budget *budget) {
 				continue
 			}
 			sent[i].accepted = true
+			budget.accepted(sent[i])
 		}
 	}
 	for i := range items {
