@@ -8,8 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/jobs"
-	"github.com/primezap/primezap/pkg/store"
-	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
 )
 
@@ -18,11 +16,11 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 func TestInserter_Insert(t *testing.T) {
 	t.Parallel()
 	database := testenv.DB(t)
-	api, err := store.Open(t.Context(), database.URL(testenv.API), 1)
+	api, err := pgx.Connect(t.Context(), database.URL(testenv.API))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer api.Close()
+	defer api.Close(t.Context())
 	inserter, err := jobs.NewInserter()
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +28,7 @@ func TestInserter_Insert(t *testing.T) {
 	id := uuid.Must(uuid.NewV7())
 	undone := errors.New("undone")
 	for _, end := range []error{undone, nil} {
-		err := api.InTenantTx(t.Context(), uuid.New(), func(tx pgx.Tx, _ *db.Queries) error {
+		err := pgx.BeginFunc(t.Context(), api, func(tx pgx.Tx) error {
 			if err := inserter.Insert(t.Context(), tx, jobs.Replay{ID: id}); err != nil {
 				return err
 			}
