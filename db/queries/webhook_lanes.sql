@@ -73,10 +73,13 @@ SELECT extract(epoch FROM turn_at - clock_timestamp())::float8 AS seconds FROM p
 -- Of inactive webhooks. The lanes are locked, so this looks again: the statement
 -- that locked them saw webhooks as they were before, and one that was activated
 -- since has opened its lane already. One that is activated from here on opens it
--- after us.
+-- after us. One that somebody is changing at this moment may be past that, and have
+-- found no lane: it is left to the next claim. (No EXISTS: a join may walk all
+-- webhooks.)
 UPDATE webhook_lanes l SET blocked_until = 'infinity'
 WHERE l.webhook_id = ANY(@webhook_ids::uuid[])
-  AND (SELECT NOT w.active AND w.deleted_at IS NULL FROM webhooks w WHERE w.id = l.webhook_id); -- no EXISTS: a join may walk all webhooks
+  AND (SELECT true FROM webhooks w WHERE w.id = l.webhook_id AND NOT w.active AND w.deleted_at IS NULL
+    FOR SHARE SKIP LOCKED);
 
 -- name: RemoveLane :exec
 DELETE FROM webhook_lanes l WHERE l.webhook_id = @webhook_id

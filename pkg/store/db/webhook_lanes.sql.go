@@ -172,12 +172,10 @@ func (q *Queries) RecomputeLanes(ctx context.Context, webhookIds []uuid.UUID) er
 }
 
 const removeLane = `-- name: RemoveLane :exec
-
 DELETE FROM webhook_lanes l WHERE l.webhook_id = $1
   AND NOT EXISTS (SELECT FROM webhook_queue q WHERE q.webhook_id = l.webhook_id)
 `
 
-// no EXISTS: a join may walk all webhooks
 func (q *Queries) RemoveLane(ctx context.Context, webhookID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, removeLane, webhookID)
 	return err
@@ -203,13 +201,16 @@ func (q *Queries) RepairLane(ctx context.Context, webhookID uuid.UUID) (int64, e
 const shutLanes = `-- name: ShutLanes :exec
 UPDATE webhook_lanes l SET blocked_until = 'infinity'
 WHERE l.webhook_id = ANY($1::uuid[])
-  AND (SELECT NOT w.active AND w.deleted_at IS NULL FROM webhooks w WHERE w.id = l.webhook_id)
+  AND (SELECT true FROM webhooks w WHERE w.id = l.webhook_id AND NOT w.active AND w.deleted_at IS NULL
+    FOR SHARE SKIP LOCKED)
 `
 
 // Of inactive webhooks. The lanes are locked, so this looks again: the statement
 // that locked them saw webhooks as they were before, and one that was activated
 // since has opened its lane already. One that is activated from here on opens it
-// after us.
+// after us. One that somebody is changing at this moment may be past that, and have
+// found no lane: it is left to the next claim. (No EXISTS: a join may walk all
+// webhooks.)
 func (q *Queries) ShutLanes(ctx context.Context, webhookIds []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, shutLanes, webhookIds)
 	return err

@@ -319,6 +319,36 @@ func TestClaimer_claim_Inactive(t *testing.T) {
 		expect(w, "the lane of an active webhook is shut", []bool{false},
 			"SELECT blocked_until = 'infinity' FROM webhook_lanes WHERE webhook_id = $1", on)
 	})
+	t.Run("is not shut for good by whoever saw it before a change was committed", func(t *testing.T) {
+		// The change's trigger has found no lane: the first row comes after it.
+		for what, change := range map[string]func(*db.Queries, uuid.UUID) error{
+			"is switched on": func(q *db.Queries, id uuid.UUID) error {
+				_, err := q.EnableWebhook(t.Context(), id)
+				return err
+			},
+			"is deleted": func(q *db.Queries, id uuid.UUID) error {
+				_, err := q.DeleteWebhook(t.Context(), id)
+				return err
+			},
+		} {
+			w := w.of(t)
+			changed := w.webhook()
+			w.activate(changed, false)
+			w.asTenant(func(q *db.Queries) error {
+				if err := change(q, changed); err != nil {
+					return err
+				}
+				w.queue(changed, due(1)...)
+				_, err := c.claim(t.Context())
+				return err
+			})
+			if _, err := c.claim(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			expect(w, "how many rows nobody has taken of a webhook that "+what, []int64{0},
+				"SELECT count(*) FROM webhook_queue WHERE webhook_id = $1 AND lease_id IS NULL", changed)
+		}
+	})
 	t.Run("is seen by the statement that leases, too", func(t *testing.T) {
 		for what, off := range map[string]func(){ // between two statements of a claim
 			"switched off": func() {},
