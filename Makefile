@@ -10,7 +10,7 @@ PACKAGES := $(MODULES:%=%/...)
 UNIT     := $(filter-out ./e2e/...,$(PACKAGES))
 
 # What `make generate` writes, wholly: check-generated compares it with what is committed.
-GENERATED := pkg/store/db services/api/internal/openapi docs/events.md
+GENERATED := pkg/store/db services/api/internal/openapi docs/events.md web/client/src/openapi.gen.ts
 
 FUZZTIME ?= 30s
 
@@ -67,11 +67,12 @@ fmt: bin/golangci-lint web/node_modules/.package-lock.json ## format all code
 	npm --prefix web run fmt
 
 .PHONY: generate
-generate: bin/sqlc bin/oapi-codegen ## write what is made from db/queries, api/openapi.yaml and pkg/event/catalog
+generate: bin/sqlc bin/oapi-codegen web/node_modules/.package-lock.json ## write what is made from db/queries, api/openapi.yaml and pkg/event/catalog
 	bin/sqlc compile
 	rm -f pkg/store/db/*.go # a query file that is gone takes its code along
 	bin/sqlc generate
 	bin/oapi-codegen -config services/api/oapi.yaml api/openapi.yaml
+	npm --prefix web run generate
 	go run ./pkg/event/internal/eventdoc docs/events.md
 
 .PHONY: check-generated

@@ -219,6 +219,37 @@ describe("a front end's calls", () => {
       (await client.events.list({ event: "deal.moved", limit: 100 })).data.some((each) => each.id === id),
     );
   });
+
+  test("a replay of stored events", async () => {
+    const { id } = await client.events.publish(deal);
+    const { createdAt } = await eventually(() => client.events.get(id).catch(() => undefined));
+    const late = await client.customWebhooks.create({
+      name: "late",
+      url: receiver.url,
+      events: ["deal.moved"],
+    });
+    const replay = await client.customWebhooks.replay(late.id, { since: createdAt, status: "all" });
+    assert.equal(replay.webhookId, late.id);
+    const done = await eventually(async () => {
+      const now = await client.customWebhooks.getReplay(replay.id);
+      return now.state === "completed" && now;
+    });
+    assert.ok(done.inserted >= 1);
+    await eventually(async () =>
+      (await client.customWebhooks.getLogs(late.id, { eventId: id })).data.some(
+        ({ kind }) => kind === "replay",
+      ),
+    );
+    const another = await client.customWebhooks.replay(late.id, { since: createdAt });
+    const end = await client.customWebhooks.cancelReplay(another.id).catch((error: unknown) => error);
+    assert.ok(end === undefined || (end instanceof ProblemError && end.status === 409), `${end}`); // it was quicker
+    assert.equal((await problem(client.customWebhooks.cancelReplay(replay.id))).status, 409);
+    assert.equal(
+      (await problem(client.customWebhooks.cancelReplay("0199ffa0-1c00-7100-8a00-3f2b6d1e9c00"))).status,
+      404,
+    );
+    await client.customWebhooks.delete(late.id);
+  });
 });
 
 describe("access and privacy", () => {
