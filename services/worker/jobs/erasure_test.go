@@ -223,6 +223,7 @@ func TestEraser_Work(t *testing.T) {
 			VALUES (gen_random_uuid(), $1, $1, 'a1', 'deal.moved', $2, 7, 900, 0, 3, 4, now())`, tenant, bus.Day(time.Now()))
 		asked := w.ask("c1")
 		after := w.publish(tenant, "c1", "new", "kept: accepted after the request")
+		w.deliver(tenant, "c1", "new", "kept", after)
 		w.raise("c1", "raised-new", "kept", -10)
 
 		row := w.run(asked.ID)
@@ -244,12 +245,12 @@ func TestEraser_Work(t *testing.T) {
 			t.Errorf("%d poisoned messages are left, want those of others", got)
 		}
 		for query, want := range map[string]int64{
-			"SELECT count(*) FROM webhook_queue":                                                   6,
-			"SELECT count(*) FROM webhook_logs":                                                    9,
+			"SELECT count(*) FROM webhook_queue":                                                   7,
+			"SELECT count(*) FROM webhook_logs":                                                    10,
 			"SELECT count(*) FROM webhook_logs WHERE response_body IS NULL":                        3,
 			"SELECT count(*) FROM webhook_logs WHERE response_headers IS NULL":                     3,
-			"SELECT count(*) FROM webhook_logs WHERE request_headers IS NOT NULL AND status = 500": 9,
-			"SELECT count(*) FROM events WHERE contact_id = 'c1'":                                  3, // the other tenant's
+			"SELECT count(*) FROM webhook_logs WHERE request_headers IS NOT NULL AND status = 500": 10,
+			"SELECT count(*) FROM events WHERE contact_id = 'c1'":                                  4, // the other tenant's, and the new one
 			"SELECT count(*) FROM events WHERE contact_id = 'c2'":                                  3,
 			"SELECT count(*) FROM events WHERE erased_at IS NOT NULL AND contact_id IS NULL":       6,
 			"SELECT count(*) FROM event_bodies":                                                    0,

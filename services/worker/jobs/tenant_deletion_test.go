@@ -259,3 +259,26 @@ func TestDeleter_Work(t *testing.T) {
 		}
 	})
 }
+
+func TestDeletion_NextPass(t *testing.T) {
+	t.Parallel()
+	w := newDeleting(t)
+	for name, tc := range map[string]struct {
+		found int // by the pass that ends
+		began int // seconds after the request
+		want  string
+	}{
+		"begun late, it found nothing: the last": {began: 61, want: ending[0].name},
+		"begun late, it found something":         {found: 1, began: 61, want: pass[0].name},
+		"begun early, it found nothing":          {began: 59, want: pass[0].name},
+	} {
+		id := w.request(uuid.New())
+		exec(t, w.super, "UPDATE tenant_deletions SET found = $2, created_at = now() - interval '1 h', pass_at = now() - interval '1 h' + $3 * interval '1 s' WHERE id = $1", id, tc.found, tc.began)
+		row, err := w.store.Queries().NextDeletionPass(t.Context(), db.NextDeletionPassParams{
+			ID: id, SettleSeconds: 60, FirstStep: pass[0].name, LastStep: ending[0].name,
+		})
+		if err != nil || row.Step != tc.want || row.Found != 0 {
+			t.Errorf("%s: goes on with %s (%d found), %v", name, row.Step, row.Found, err)
+		}
+	}
+}
