@@ -36,7 +36,8 @@ ORDER BY id LIMIT @row_limit;
 
 -- name: ErasedOfDay :many
 -- Of which events of a tenant's day nothing may be sent any more: the positions,
--- from 1. Under HoldPurgePoint: none is erased before the transaction ends.
+-- from 1. What is erased after this look, and before the transaction ends, the
+-- erasure finds when it looks again.
 SELECT k.position::int AS position
 FROM (SELECT unnest(@ids::text[]) AS id, generate_subscripts(@ids::text[], 1) AS position) AS k
 CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = @day AND e.tenant_id = @tenant_id AND e.id = k.id

@@ -54,10 +54,20 @@ DELETE FROM webhook_logs l WHERE l.webhook_id = @webhook_id AND l.created_at <= 
     WHERE webhook_id = @webhook_id ORDER BY created_at LIMIT @row_limit) AS o);
 
 -- name: RemoveStatsOf :execrows
-DELETE FROM webhook_stats_hourly WHERE webhook_id = ANY(@webhook_ids::uuid[]);
+-- By their places in the table: of a row that is changed meanwhile it is wrong, and
+-- the row is found again.
+DELETE FROM webhook_stats_hourly s WHERE s.ctid = ANY(ARRAY(
+  SELECT of_one.place
+  FROM (SELECT unnest(@webhook_ids::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT o.ctid AS place FROM webhook_stats_hourly o WHERE o.webhook_id = w.id LIMIT @row_limit) AS of_one
+  LIMIT @row_limit));
 
 -- name: RemoveDurationsOf :execrows
-DELETE FROM webhook_durations_hourly WHERE webhook_id = ANY(@webhook_ids::uuid[]);
+DELETE FROM webhook_durations_hourly s WHERE s.ctid = ANY(ARRAY(
+  SELECT of_one.place
+  FROM (SELECT unnest(@webhook_ids::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT o.ctid AS place FROM webhook_durations_hourly o WHERE o.webhook_id = w.id LIMIT @row_limit) AS of_one
+  LIMIT @row_limit));
 
 -- name: RemoveDailyStatsOf :execrows
 DELETE FROM webhook_stats_daily WHERE webhook_id = ANY(@webhook_ids::uuid[]);

@@ -9,6 +9,7 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -19,6 +20,10 @@ import (
 // behindHouse is the priority of jobs that many may ask for: the periodic ones,
 // with 1, do not wait for them.
 const behindHouse = 2
+
+// untilDone is for what must be done in the end. Errors use up no attempt, since
+// these jobs pause after them; a worker that dies does.
+var untilDone = river.InsertOpts{Priority: behindHouse, MaxAttempts: math.MaxInt16}
 
 // Replay puts stored events into a webhook's queue: the row of replays with ID.
 type Replay struct {
@@ -47,7 +52,7 @@ type Erasure struct {
 func (Erasure) Kind() string { return "erasure" }
 
 // InsertOpts puts it behind what keeps house.
-func (Erasure) InsertOpts() river.InsertOpts { return river.InsertOpts{Priority: behindHouse} }
+func (Erasure) InsertOpts() river.InsertOpts { return untilDone }
 
 // TenantDeletion deletes a tenant: the row of tenant_deletions with ID.
 type TenantDeletion struct {
@@ -58,7 +63,7 @@ type TenantDeletion struct {
 func (TenantDeletion) Kind() string { return "tenant_deletion" }
 
 // InsertOpts puts it behind what keeps house.
-func (TenantDeletion) InsertOpts() river.InsertOpts { return river.InsertOpts{Priority: behindHouse} }
+func (TenantDeletion) InsertOpts() river.InsertOpts { return untilDone }
 
 // Inserter inserts jobs. It runs none.
 type Inserter struct{ client *river.Client[pgx.Tx] }

@@ -108,7 +108,8 @@ CROSS JOIN LATERAL (SELECT FROM events e WHERE e.day = $2 AND e.tenant_id = $3 A
 `
 
 // Of which events of a tenant's day nothing may be sent any more: the positions,
-// from 1. Under HoldPurgePoint: none is erased before the transaction ends.
+// from 1. What is erased after this look, and before the transaction ends, the
+// erasure finds when it looks again.
 func (q *Queries) ErasedOfDay(ctx context.Context, ids []string, day time.Time, tenantID uuid.UUID) ([]int32, error) {
 	rows, err := q.db.Query(ctx, erasedOfDay, ids, day, tenantID)
 	if err != nil {

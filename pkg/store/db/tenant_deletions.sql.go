@@ -273,11 +273,15 @@ func (q *Queries) RemoveDailyStatsOf(ctx context.Context, webhookIds []uuid.UUID
 }
 
 const removeDurationsOf = `-- name: RemoveDurationsOf :execrows
-DELETE FROM webhook_durations_hourly WHERE webhook_id = ANY($1::uuid[])
+DELETE FROM webhook_durations_hourly s WHERE s.ctid = ANY(ARRAY(
+  SELECT of_one.place
+  FROM (SELECT unnest($1::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT o.ctid AS place FROM webhook_durations_hourly o WHERE o.webhook_id = w.id LIMIT $2) AS of_one
+  LIMIT $2))
 `
 
-func (q *Queries) RemoveDurationsOf(ctx context.Context, webhookIds []uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, removeDurationsOf, webhookIds)
+func (q *Queries) RemoveDurationsOf(ctx context.Context, webhookIds []uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeDurationsOf, webhookIds, rowLimit)
 	if err != nil {
 		return 0, err
 	}
@@ -364,11 +368,17 @@ func (q *Queries) RemoveLogsOf(ctx context.Context, webhookID uuid.UUID, rowLimi
 }
 
 const removeStatsOf = `-- name: RemoveStatsOf :execrows
-DELETE FROM webhook_stats_hourly WHERE webhook_id = ANY($1::uuid[])
+DELETE FROM webhook_stats_hourly s WHERE s.ctid = ANY(ARRAY(
+  SELECT of_one.place
+  FROM (SELECT unnest($1::uuid[]) AS id) AS w
+  CROSS JOIN LATERAL (SELECT o.ctid AS place FROM webhook_stats_hourly o WHERE o.webhook_id = w.id LIMIT $2) AS of_one
+  LIMIT $2))
 `
 
-func (q *Queries) RemoveStatsOf(ctx context.Context, webhookIds []uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, removeStatsOf, webhookIds)
+// By their places in the table: of a row that is changed meanwhile it is wrong, and
+// the row is found again.
+func (q *Queries) RemoveStatsOf(ctx context.Context, webhookIds []uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeStatsOf, webhookIds, rowLimit)
 	if err != nil {
 		return 0, err
 	}

@@ -76,6 +76,11 @@ func (e *eraser) Work(ctx context.Context, job *river.Job[jobs.Erasure]) error {
 	return persist(e.log, err, "erasure", job.Args.ID)
 }
 
+// NextRetry is soon: only a worker that died uses up an attempt.
+func (e *eraser) NextRetry(*river.Job[jobs.Erasure]) time.Time {
+	return time.Now().Add(failurePause)
+}
+
 // persist turns a job's error into a pause. A row that is gone took its job along.
 func persist(log *slog.Logger, err error, what string, id uuid.UUID) error {
 	var snooze *river.JobSnoozeError

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/jobs"
@@ -428,6 +429,18 @@ func (w *erasing) ackAll() {
 	for _, msg := range w.take(int(w.here().Last)) {
 		if err := msg.DoubleAck(w.Context()); err != nil {
 			w.Fatal(err)
+		}
+	}
+}
+
+func TestEraser_NextRetry(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{
+		(&eraser{}).NextRetry(&river.Job[jobs.Erasure]{JobRow: &rivertype.JobRow{Attempt: 1000}}),
+		(&deleter{}).NextRetry(&river.Job[jobs.TenantDeletion]{JobRow: &rivertype.JobRow{Attempt: 1000}}),
+	} {
+		if pause := time.Until(at); pause > time.Minute {
+			t.Errorf("after many workers that died over it, it goes on in %s", pause)
 		}
 	}
 }

@@ -52,6 +52,11 @@ func (d *deleter) Work(ctx context.Context, job *river.Job[jobs.TenantDeletion])
 	return persist(d.log, err, "tenant deletion", job.Args.ID)
 }
 
+// NextRetry is soon: only a worker that died uses up an attempt.
+func (d *deleter) NextRetry(*river.Job[jobs.TenantDeletion]) time.Time {
+	return time.Now().Add(failurePause)
+}
+
 // deletion is one at work.
 type deletion struct {
 	*deleter
@@ -268,8 +273,8 @@ func removeDeliveries(ctx context.Context, d *deletion, q *db.Queries) (removed,
 	for _, id := range ids {
 		rows(func() (int64, error) { return q.RemoveLogsOf(ctx, id, rowChunk) })
 	}
-	rows(func() (int64, error) { return q.RemoveStatsOf(ctx, ids) })
-	rows(func() (int64, error) { return q.RemoveDurationsOf(ctx, ids) })
+	rows(func() (int64, error) { return q.RemoveStatsOf(ctx, ids, rowChunk) })
+	rows(func() (int64, error) { return q.RemoveDurationsOf(ctx, ids, rowChunk) })
 	rows(func() (int64, error) { return q.RemoveDailyStatsOf(ctx, ids) })
 	rows(func() (int64, error) { return q.RemoveHealthOf(ctx, ids) })
 	if err != nil {

@@ -224,6 +224,32 @@ func TestDeleter_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("holds what results wait for no longer than a few rows take, whatever there is", func(t *testing.T) {
+		t.Parallel()
+		w := newDeleting(t)
+		w.fill(tenant, 1)
+		for _, sql := range []string{
+			`INSERT INTO webhook_stats_hourly SELECT s.webhook_id, s.hour - n * interval '1 h', 'deal.moved', 200, s.tenant_id, 1, 1, 5 FROM webhook_stats_hourly s, generate_series(1, 100) n`,
+			`INSERT INTO webhook_durations_hourly SELECT d.webhook_id, d.hour - n * interval '1 h', 21, d.tenant_id, 1 FROM webhook_durations_hourly d, generate_series(1, 100) n`,
+		} {
+			exec(t, w.super, sql)
+		}
+		id := w.request(tenant)
+		exec(t, w.super, "UPDATE tenant_deletions SET step = 'deliveries'")
+		running := &deletion{deleter: w.deleter, row: w.look(id)}
+		for before := int64(0); running.row.Step == "deliveries"; before = running.row.Rows {
+			if _, err := running.step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n := running.row.Rows - before; n > 2*rowChunk {
+				t.Fatalf("one transaction removed %d rows", n)
+			}
+		}
+		if n := ask[int64](t, w.super, "SELECT (SELECT count(*) FROM webhook_stats_hourly) + (SELECT count(*) FROM webhook_durations_hourly)"); n > 0 {
+			t.Errorf("%d rows of statistics are left", n)
+		}
+	})
+
 	t.Run("goes on where it was interrupted", func(t *testing.T) {
 		t.Parallel()
 		w := newDeleting(t)
