@@ -2,11 +2,7 @@
 // services needs. It may run as often as one likes, also while they work, and
 // never goes back.
 //
-//	migrate            apply migrations and topology
-//	migrate api-key    store an API key, and print it
-//	migrate keyset     print a keyset for the vault: new, add, promote, remove ID
-//	migrate vault-keys list the vault's keys, and how many webhooks need each
-//	migrate --help     print the settings
+// migrate --help lists its other commands, and the settings.
 package main
 
 import (
@@ -64,6 +60,9 @@ func main() {
 	case "vault-keys":
 		err = vaultKeys(ctx, os.Args[2:], os.Stdout)
 	default:
+		if asksHelp(os.Args[1:]) {
+			fmt.Print(commands)
+		}
 		var cfg migration
 		config.ParseOrExit(&cfg)
 		err = migrate(ctx, cfg, telemetry.NewLogger(os.Stderr, cfg.Log))
@@ -72,6 +71,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, "migrate:", err)
 		os.Exit(1) //nolint:gocritic // the signal handler goes with the process
 	}
+}
+
+// commands stands before the settings, which are those of migrate alone.
+const commands = `Commands:
+
+  migrate             apply migrations and the JetStream topology
+  migrate api-key     store an API key, and print it; -h lists its flags
+  migrate keyset      print a keyset for the vault: new, add, promote or remove ID
+  migrate vault-keys  list the vault's keys, and how many webhooks need each
+
+`
+
+// asksHelp reports whether the settings are going to be printed.
+func asksHelp(args []string) bool {
+	return slices.Contains(args, "-h") || slices.Contains(args, "--help")
 }
 
 // command is the first argument, empty without one.
