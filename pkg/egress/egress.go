@@ -73,6 +73,8 @@ func (p Policy) ParseURL(raw string) (*url.URL, error) {
 	switch {
 	case u.Scheme == "http" && !p.AllowHTTP:
 		return nil, &Refusal{"must use https"}
+	case u.Scheme != "https" && u.Scheme != "http" && p.AllowHTTP:
+		return nil, &Refusal{"must be an absolute http or https URL"}
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, &Refusal{"must be an absolute https URL"}
 	case u.User != nil:

@@ -122,6 +122,7 @@ func TestPolicy_CheckURL(t *testing.T) {
 		{url: "//example.com/", detail: scheme},
 		{url: "example.com/hook", detail: scheme},
 		{url: "", detail: scheme},
+		{url: "ftp://example.com/", policy: development, detail: "must be an absolute http or https URL"},
 		{url: "https:example.com", detail: noHost},
 		{url: "https:///hook", detail: noHost},
 		{url: "https://:443/", detail: noHost},

@@ -20,7 +20,7 @@ const milliseconds = "2006-01-02T15:04:05.000Z"
 // A refusal is an *Error whose pointer begins with /event, /timestamp or /data.
 func Body(t Type, at time.Time, data []byte) ([]byte, error) {
 	if !known(t) {
-		return nil, &Error{Pointer: "/event", Reason: UnknownType, Detail: "no such event type"}
+		return nil, &Error{Pointer: "/event", Reason: UnknownType, Detail: NoType}
 	}
 	at = at.UTC()
 	if year := at.Year(); year < 0 || year > 9999 { // an offset can push it over

@@ -23,6 +23,12 @@ const (
 	SchemaMismatch Reason = "schema_mismatch"
 )
 
+// What is said of a name that is no event type, or no subscription.
+const (
+	NoType         = "must be an event type that GET /api/event-types lists"
+	NoSubscription = NoType + ", a prefix such as deal.*, or *"
+)
+
 // maxPointerBytes bounds what a refused document can make us answer: a key may be
 // as long as the document.
 const maxPointerBytes = 512

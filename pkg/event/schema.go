@@ -22,7 +22,7 @@ const maxFaults = 20
 func Validate(t Type, body []byte) []*Error {
 	v, ok := validators()[t]
 	if !ok {
-		return []*Error{{Pointer: "/event", Reason: UnknownType, Detail: "no such event type"}}
+		return []*Error{{Pointer: "/event", Reason: UnknownType, Detail: NoType}}
 	}
 	_, data, _ := bytes.Cut(body, []byte(`,"data":`)) // the first: neither type nor time can hold it
 	data = data[:len(data)-1]

@@ -52,7 +52,7 @@ func compile(raw []byte) (*Filter, *Error) {
 	}
 	stable, err := event.Normalise(raw) // so that strings and numbers are written as events have them
 	if err != nil {
-		fault := &Error{Detail: "is no JSON that we read"}
+		fault := &Error{Detail: "cannot be read as JSON"}
 		if refused, ok := errors.AsType[*event.Error](err); ok {
 			fault.Pointer, fault.Detail = refused.Pointer, refused.Detail
 			if refused.Reason == event.TooDeep {

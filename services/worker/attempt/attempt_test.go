@@ -148,7 +148,7 @@ func TestClient_Do_Classes(t *testing.T) {
 		{name: "a private address", url: at("http://10.0.0.1/"),
 			class: ClassBlocked, message: "the URL must not point to a private or reserved address"},
 		{name: "another scheme", url: at("ftp://127.0.0.1/"),
-			class: ClassBlocked, message: "the URL must be an absolute https URL"},
+			class: ClassBlocked, message: "the URL must be an absolute http or https URL"},
 		{name: "a closed port", url: at("http://" + nobody),
 			class: ClassRefused, message: "the endpoint refused the connection"},
 		{name: "a connection reset instead of an answer", url: func(t *testing.T) string {

@@ -83,7 +83,7 @@ func (s *Service) ListEvents(ctx context.Context, req openapi.ListEventsRequestO
 func typesOf(name *string, faults *[]problem.FieldError) []string {
 	if name != nil {
 		if _, ok := event.Lookup(event.Type(*name)); !ok {
-			param.Fault(faults, "event", "must be an event type")
+			param.Fault(faults, "event", event.NoType)
 		}
 		return []string{*name}
 	}

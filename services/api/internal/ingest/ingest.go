@@ -181,7 +181,7 @@ func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *p
 		body, err := event.Body(event.Type(it.eventType), when, it.data)
 		if refusal, ok := errors.AsType[*event.Error](err); ok {
 			if refusal.Unreadable() {
-				p := problem.BadRequest("the body is no JSON that we read")
+				p := problem.BadRequest("the body cannot be read as JSON")
 				p.Errors = []problem.FieldError{{Pointer: it.at + refusal.Pointer, Detail: refusal.Detail}}
 				return p
 			}

@@ -168,13 +168,13 @@ func Problem(err error) *problem.Problem {
 		if strings.Count(string(fault.JSONPointer), "/") >= maxDepth {
 			return problem.Invalid(problem.FieldError{Pointer: at, Detail: "nests too deep"}).WithCause(err)
 		}
-		p := problem.BadRequest(fmt.Sprintf("the body is no JSON that we read: the fault is at byte %d", fault.ByteOffset))
+		p := problem.BadRequest(fmt.Sprintf("the body cannot be read as JSON: the fault is at byte %d", fault.ByteOffset))
 		if at != "" {
 			p.Errors = []problem.FieldError{{Pointer: at, Detail: "cannot be read as JSON"}}
 		}
 		return p.WithCause(err)
 	}
-	return problem.BadRequest("the body is no JSON that we read").WithCause(err)
+	return problem.BadRequest("the body cannot be read as JSON").WithCause(err)
 }
 
 // maxDepth is how deep the library reads arrays and objects in one another.

@@ -183,7 +183,7 @@ func (e *editor) events(subscriptions []string) {
 	for i, s := range subscriptions {
 		switch {
 		case !event.ValidSubscription(s):
-			e.fault("must be an event type, a prefix such as deal.*, or *", "events", i)
+			e.fault(event.NoSubscription, "events", i)
 		case seen[s]:
 			e.fault("is given twice", "events", i)
 		}

@@ -73,7 +73,7 @@ func previewed(given json.RawMessage) (event.Definition, *problem.FieldError) {
 	}
 	definition, ok := event.Lookup(name)
 	if !ok {
-		return event.Definition{}, &problem.FieldError{Pointer: "/event", Detail: "is no event type of the catalog"}
+		return event.Definition{}, &problem.FieldError{Pointer: "/event", Detail: event.NoType}
 	}
 	return definition, nil
 }

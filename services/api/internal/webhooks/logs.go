@@ -63,7 +63,7 @@ func parseLogQuery(params openapi.ListWebhookLogsParams, faults *[]problem.Field
 	}
 	if name := params.Event; name != nil {
 		if _, ok := event.Lookup(event.Type(*name)); !ok {
-			param.Fault(faults, "event", "must be an event type")
+			param.Fault(faults, "event", event.NoType)
 		}
 	}
 	if id := params.EventID; id != nil && !event.ValidID(*id) {

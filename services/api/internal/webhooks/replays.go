@@ -117,7 +117,7 @@ func replayParams(in *openapi.ReplayInput, now time.Time) (p db.InsertReplayPara
 	}
 	for i, name := range p.Events[:min(len(p.Events), maxReplayEvents)] {
 		if !event.ValidSubscription(name) {
-			fault("must be an event type, a prefix such as deal.*, or *", "events", i)
+			fault(event.NoSubscription, "events", i)
 		}
 	}
 	switch {

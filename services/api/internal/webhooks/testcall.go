@@ -42,7 +42,7 @@ func (s *Service) TestWebhook(ctx context.Context, req openapi.TestWebhookReques
 	}
 	definition, ok := event.Lookup(eventType)
 	if !ok {
-		return nil, problem.Invalid(problem.FieldError{Pointer: "/event", Detail: "must be an event type"})
+		return nil, problem.Invalid(problem.FieldError{Pointer: "/event", Detail: event.NoType})
 	}
 	body, err := example(definition, time.Now())
 	if err != nil {

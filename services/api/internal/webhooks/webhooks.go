@@ -53,7 +53,7 @@ func (s *Service) ListWebhooks(ctx context.Context, req openapi.ListWebhooksRequ
 	var subscriptions, wide []string
 	if name := req.Params.Event; name != nil {
 		if subscriptions, wide = covering(*name); subscriptions == nil {
-			faults = append(faults, problem.FieldError{Pointer: "/event", Detail: "must be an event type, a prefix such as deal.*, or *"})
+			faults = append(faults, problem.FieldError{Pointer: "/event", Detail: event.NoSubscription})
 		}
 	}
 	if len(faults) > 0 {
