@@ -244,7 +244,7 @@ type BulkResult struct {
 
 // Delivery Examples: {"attempt":2,"createdAt":"2026-03-02T12:00:01.3Z","event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastError":"status: the endpoint answered 500","lastStatus":500,"nextAttemptAt":"2026-03-02T12:00:02.25Z","state":"retrying","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
 type Delivery struct {
-	// Attempt The attempt that is due or in flight, from 1
+	// Attempt The attempt that is due or in flight, from 1; of an exhausted delivery the one that a retry makes
 	Attempt    int                `json:"attempt"`
 	CreatedAt  time.Time          `json:"createdAt"`
 	Event      string             `json:"event"`
@@ -376,7 +376,7 @@ type EventResult struct {
 	Status int `json:"status"`
 }
 
-// EventResults Examples: {"data":[{"id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","status":202},{"error":{"detail":"/1/event: is not an event type","errors":[{"detail":"is not an event type","pointer":"/1/event"}],"status":422,"title":"Unprocessable Entity","type":"about:blank"},"status":422}]}
+// EventResults Examples: {"data":[{"id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","status":202},{"error":{"detail":"/1/event: must be an event type that GET /api/event-types lists","errors":[{"detail":"must be an event type that GET /api/event-types lists","pointer":"/1/event"}],"status":422,"title":"Unprocessable Entity","type":"about:blank"},"status":422}]}
 type EventResults struct {
 	Data []EventResult `json:"data"`
 }
@@ -391,18 +391,18 @@ type EventTypeList struct {
 
 // Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
 // each with a value or with operators, for example
-// `{"stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
+// `{"deal.stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
 // shown as given. See docs/filters.md.
 type Filter = json.RawMessage
 
-// FilterPreview Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"matches":true}
+// FilterPreview Examples: {"data":{"deal":{"stage":{"name":"won"},"title":"Plano anual","valueCents":120000}},"matches":true}
 type FilterPreview struct {
 	// Data What the filter was tried on
 	Data    json.RawMessage `json:"data"`
 	Matches bool            `json:"matches"`
 }
 
-// FilterPreviewInput Examples: {"data":{"deal":{"id":"deal_1","name":"Plano anual","value":1200},"stage":{"id":"stage_4","name":"won"}},"filter":{"stage.name":{"$eq":"won"}}}
+// FilterPreviewInput Examples: {"data":{"deal":{"stage":{"name":"won"},"title":"Plano anual","valueCents":120000}},"filter":{"deal.stage.name":{"$eq":"won"}}}
 type FilterPreviewInput = json.RawMessage
 
 // Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
@@ -586,7 +586,7 @@ type TestResult struct {
 	Success bool `json:"success"`
 }
 
-// Webhook Examples: {"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}
+// Webhook Examples: {"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"deal.stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}
 type Webhook struct {
 	Active      bool      `json:"active"`
 	CreatedAt   time.Time `json:"createdAt"`
@@ -618,7 +618,7 @@ type Webhook struct {
 	URL        string    `json:"url"`
 }
 
-// WebhookInput Examples: {"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"sales"},"name":"ERP","rate":{"perSecond":20},"url":"https://erp.example.com/hooks/primezap"}
+// WebhookInput Examples: {"events":["deal.*"],"filter":{"deal.stage.name":{"$eq":"won"}},"headers":{"X-Team":"sales"},"name":"ERP","rate":{"perSecond":20},"url":"https://erp.example.com/hooks/primezap"}
 type WebhookInput struct {
 	Active      *bool   `json:"active,omitempty"`
 	Description *string `json:"description,omitempty"`
@@ -684,7 +684,7 @@ type WebhookLogPage struct {
 	Pagination Pagination   `json:"pagination"`
 }
 
-// WebhookPage Examples: {"data":[{"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
+// WebhookPage Examples: {"data":[{"active":true,"createdAt":"2026-03-02T12:00:00Z","description":"Won deals become orders","disabledAt":null,"disabledReason":null,"events":["deal.*"],"filter":{"deal.stage.name":{"$eq":"won"}},"headers":{"X-Team":"••••"},"id":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60","name":"ERP","operational":false,"rate":{"perSecond":20},"retry":{"autoRecover":true,"delaysSeconds":[1,5,15]},"secretHint":"whsec_…x4Qz","updatedAt":"2026-03-02T12:00:00Z","url":"https://erp.example.com/hooks/primezap"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type WebhookPage struct {
 	Data       []Webhook  `json:"data"`
 	Pagination Pagination `json:"pagination"`
@@ -887,6 +887,7 @@ type ListWebhooksParams struct {
 
 // ListWebhookLogsParams defines parameters for ListWebhookLogs.
 type ListWebhookLogsParams struct {
+	// Success Only attempts that succeeded, or only those that failed
 	Success *string `form:"success,omitempty" json:"success,omitempty"`
 
 	// Event An event type
@@ -899,7 +900,9 @@ type ListWebhookLogsParams struct {
 	To *string `form:"to,omitempty" json:"to,omitempty"`
 
 	// Status An HTTP status, such as 404, or a class of them, such as 5xx; 0 for attempts without an answer
-	Status  *string `form:"status,omitempty" json:"status,omitempty"`
+	Status *string `form:"status,omitempty" json:"status,omitempty"`
+
+	// EventID The id of an event
 	EventID *string `form:"eventId,omitempty" json:"eventId,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
@@ -912,11 +915,13 @@ type ListWebhookLogsParams struct {
 
 // CancelDeliveriesParams defines parameters for CancelDeliveries.
 type CancelDeliveriesParams struct {
+	// State Only deliveries in this state
 	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
 type ListDeliveriesParams struct {
+	// State Only deliveries in this state
 	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
