@@ -15,21 +15,20 @@ import (
 	"github.com/primezap/primezap/pkg/client"
 )
 
-// Deal is a type of the program that publishes.
-type Deal struct {
-	ID    string `json:"id"`
-	Title string `json:"title"`
+// DealMoved is a type of the program that publishes, with a part of its fields.
+type DealMoved struct {
+	Deal struct {
+		ID    string `json:"id"`
+		Title string `json:"title"`
+	} `json:"deal"`
 }
 
 // docs: from here
 
-// publishMove tells PrimeZap that a deal has moved. One client serves the whole
-// program; calls of many goroutines share requests.
-func publishMove(ctx context.Context, c *client.Client, deal Deal, stage string) error {
-	id, err := c.Publish(ctx, client.Event{
-		Type: "deal.moved",
-		Data: map[string]any{"deal": deal, "stage": map[string]string{"id": stage}},
-	})
+// publishMove tells PrimeZap that a deal has moved, with the data that docs/events.md
+// asks for. One client serves the whole program; calls of many goroutines share requests.
+func publishMove(ctx context.Context, c *client.Client, moved DealMoved) error {
+	id, err := c.Publish(ctx, client.Event{Type: "deal.moved", Data: moved})
 	if refusal, ok := errors.AsType[*client.Problem](err); ok && !errors.Is(err, client.ErrUnknown) {
 		return fmt.Errorf("our mistake, and no use to try again: %w %v", refusal, refusal.Errors)
 	}
@@ -54,7 +53,9 @@ func ExampleClient_Publish() {
 		fmt.Println(err)
 		return
 	}
-	if err := publishMove(context.Background(), c, Deal{ID: "d-1", Title: "20 cadeiras"}, "won"); err != nil {
+	var moved DealMoved
+	moved.Deal.ID, moved.Deal.Title = "d-1", "20 cadeiras"
+	if err := publishMove(context.Background(), c, moved); err != nil {
 		fmt.Println(err)
 	}
 
@@ -71,7 +72,7 @@ func ExampleClient_PublishAll() {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusMultiStatus)
 		_, _ = io.WriteString(w, `{"data":[{"status":202,"id":"e-1"},`+
-			`{"status":422,"error":{"title":"Unprocessable Entity","status":422,"errors":[{"pointer":"/1/event","detail":"must be an event type"}]}}]}`)
+			`{"status":422,"error":{"title":"Unprocessable Entity","status":422,"errors":[{"pointer":"/1/event","detail":"must be an event type that GET /api/event-types lists"}]}}]}`)
 	}))
 	defer api.Close()
 	c, err := client.New(client.Config{URL: api.URL, APIKey: "pz_…"})
@@ -94,7 +95,7 @@ func ExampleClient_PublishAll() {
 	}
 	// Output:
 	// 0 e-1
-	// 1 422 must be an event type
+	// 1 422 must be an event type that GET /api/event-types lists
 }
 
 // What the README shows is what is compiled here.
