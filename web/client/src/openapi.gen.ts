@@ -752,7 +752,7 @@ export interface components {
         /**
          * @description Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
          *     each with a value or with operators, for example
-         *     `{"stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
+         *     `{"deal.stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
          *     shown as given. See docs/filters.md.
          */
         Filter: {
@@ -785,7 +785,7 @@ export interface components {
          *         "X-Team": "sales"
          *       },
          *       "filter": {
-         *         "stage.name": {
+         *         "deal.stage.name": {
          *           "$eq": "won"
          *         }
          *       },
@@ -849,7 +849,7 @@ export interface components {
          *         "X-Team": "••••"
          *       },
          *       "filter": {
-         *         "stage.name": {
+         *         "deal.stage.name": {
          *           "$eq": "won"
          *         }
          *       },
@@ -958,19 +958,17 @@ export interface components {
         /**
          * @example {
          *       "filter": {
-         *         "stage.name": {
+         *         "deal.stage.name": {
          *           "$eq": "won"
          *         }
          *       },
          *       "data": {
          *         "deal": {
-         *           "id": "deal_1",
-         *           "name": "Plano anual",
-         *           "value": 1200
-         *         },
-         *         "stage": {
-         *           "id": "stage_4",
-         *           "name": "won"
+         *           "title": "Plano anual",
+         *           "valueCents": 120000,
+         *           "stage": {
+         *             "name": "won"
+         *           }
          *         }
          *       }
          *     }
@@ -992,13 +990,11 @@ export interface components {
          *       "matches": true,
          *       "data": {
          *         "deal": {
-         *           "id": "deal_1",
-         *           "name": "Plano anual",
-         *           "value": 1200
-         *         },
-         *         "stage": {
-         *           "id": "stage_4",
-         *           "name": "won"
+         *           "title": "Plano anual",
+         *           "valueCents": 120000,
+         *           "stage": {
+         *             "name": "won"
+         *           }
          *         }
          *       }
          *     }
@@ -1142,7 +1138,7 @@ export interface components {
          *             "X-Team": "••••"
          *           },
          *           "filter": {
-         *             "stage.name": {
+         *             "deal.stage.name": {
          *               "$eq": "won"
          *             }
          *           },
@@ -1378,7 +1374,7 @@ export interface components {
             event: string;
             kind: components["schemas"]["Kind"];
             state: components["schemas"]["DeliveryState"];
-            /** @description The attempt that is due or in flight, from 1 */
+            /** @description The attempt that is due or in flight, from 1; of an exhausted delivery the one that a retry makes */
             attempt: number;
             /**
              * Format: date-time
@@ -1664,11 +1660,11 @@ export interface components {
          *             "type": "about:blank",
          *             "title": "Unprocessable Entity",
          *             "status": 422,
-         *             "detail": "/1/event: is not an event type",
+         *             "detail": "/1/event: must be an event type that GET /api/event-types lists",
          *             "errors": [
          *               {
          *                 "pointer": "/1/event",
-         *                 "detail": "is not an event type"
+         *                 "detail": "must be an event type that GET /api/event-types lists"
          *               }
          *             ]
          *           }
@@ -2432,6 +2428,7 @@ export interface operations {
     listWebhookLogs: {
         parameters: {
             query?: {
+                /** @description Only attempts that succeeded, or only those that failed */
                 success?: boolean;
                 /** @description An event type */
                 event?: string;
@@ -2441,6 +2438,7 @@ export interface operations {
                 to?: string;
                 /** @description An HTTP status, such as 404, or a class of them, such as 5xx; 0 for attempts without an answer */
                 status?: string;
+                /** @description The id of an event */
                 eventId?: string;
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
@@ -2750,6 +2748,7 @@ export interface operations {
     listDeliveries: {
         parameters: {
             query?: {
+                /** @description Only deliveries in this state */
                 state?: components["schemas"]["DeliveryState"];
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
@@ -2788,6 +2787,7 @@ export interface operations {
     cancelDeliveries: {
         parameters: {
             query?: {
+                /** @description Only deliveries in this state */
                 state?: components["schemas"]["DeliveryState"];
             };
             header?: {
