@@ -156,7 +156,9 @@ func newWorld(t *testing.T, seed uint64, s setup, tempers ...temper) *world {
 			h.events = [][]string{{"*"}, {"deal.moved"}, {"deal.*", "deal.moved"}}[w.rand.IntN(3)]
 		}
 		h.id = w.tenant.SubscribeWith(h.endpoint, webhookInput{
-			Name: temper.name, Events: h.events, Retry: &retryPolicy{DelaysSeconds: temper.delays},
+			Name: temper.name, Events: h.events,
+			// With recovery, what is exhausted would be made again at any later moment.
+			Retry: &retryPolicy{DelaysSeconds: temper.delays, AutoRecover: new(false)},
 		}).ID
 		w.hooks = append(w.hooks, h)
 	}
@@ -357,6 +359,9 @@ func (w *world) Faults() (faults []string, again int) {
 		faults = append(faults, fmt.Sprintf("stray: %s, of which nothing is known", at))
 	}
 	faults = append(faults, w.ledgerFaults()...)
+	for _, h := range w.hooks {
+		faults = append(faults, w.statisticsFaults(h)...)
+	}
 	slices.Sort(faults)
 	return faults, again
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"testing"
 )
@@ -122,8 +123,18 @@ func (c *changing) step() string {
 			c.gets = false
 		}},
 		{"subscribe to a prefix", func() { c.tenant.Patch(c.id, map[string]any{"events": []string{"deal.*"}}); c.gets = true }},
+		{"a filter", func() {
+			c.tenant.Patch(c.id, map[string]any{"filter": map[string]any{"never": map[string]any{"$exist": true}}})
+			c.gets = false
+		}},
+		{"no filter", func() { c.tenant.Patch(c.id, map[string]any{"filter": nil}); c.gets = true }},
 		{"deactivate", func() { c.tenant.Patch(c.id, map[string]any{"active": false}); c.gets = false }},
 		{"activate", func() { c.tenant.Patch(c.id, map[string]any{"active": true}); c.gets = true }},
+		{"deactivate again", func() { c.tenant.Patch(c.id, map[string]any{"active": false}); c.gets = false }},
+		{"enable", func() {
+			c.tenant.call(http.MethodPost, "/api/custom-webhooks/"+c.id+"/enable", nil, http.StatusOK, nil)
+			c.gets = true
+		}},
 		{"replace", func() {
 			c.move()
 			c.renew()
