@@ -52,17 +52,67 @@ func TakeStock(ctx context.Context, js jetstream.JetStream) (*Stock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("look at consumer %s: %w", name, err)
 		}
-		stock.Floors[name] = Floor{Epoch: stock.Epoch, Seq: floorOf(consumer.CachedInfo(), stock.Last)}
+		floor, err := floorOf(ctx, js, consumer.CachedInfo(), stock.Last)
+		if err != nil {
+			return nil, fmt.Errorf("look for the floor of %s: %w", name, err)
+		}
+		stock.Floors[name] = Floor{Epoch: stock.Epoch, Seq: floor}
 	}
 	return stock, nil
 }
 
-// floorOf is the sequence at which, and below which, nothing is left to do.
-func floorOf(info *jetstream.ConsumerInfo, last uint64) uint64 {
-	if info.NumPending == 0 && info.NumAckPending == 0 {
-		return max(last, info.AckFloor.Stream)
+// floorOf is the sequence at which, and below which, nothing is left to do. A
+// consumer that says that nothing is pending may not have heard of the last
+// events: the server tells its consumers of an event after it has acknowledged
+// it (nats-server 2.15, signalConsumersLoop). So the store is asked.
+func floorOf(ctx context.Context, js jetstream.JetStream, info *jetstream.ConsumerInfo, last uint64) (uint64, error) {
+	acked := info.AckFloor.Stream
+	if info.NumPending > 0 || info.NumAckPending > 0 || acked >= last {
+		return acked, nil
 	}
-	return info.AckFloor.Stream
+	next, found, err := nextOf(ctx, js, info.Config.FilterSubject, acked+1)
+	if err != nil {
+		return 0, err
+	}
+	if found && next <= last {
+		return acked, nil
+	}
+	return last, nil
+}
+
+// nextOf returns the sequence of the first event at from or behind it whose
+// subject matches, and whether there is one.
+func nextOf(ctx context.Context, js jetstream.JetStream, subject string, from uint64) (seq uint64, found bool, err error) {
+	request, err := json.Marshal(struct {
+		Seq     uint64 `json:"seq"`
+		Subject string `json:"next_by_subj"`
+	}{from, subject})
+	if err != nil {
+		return 0, false, fmt.Errorf("first event of %s since %d: %w", subject, from, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	// Not a direct get: a replica that lags behind would answer it as well.
+	answer, err := js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+StreamEvents, request)
+	if err != nil {
+		return 0, false, fmt.Errorf("first event of %s since %d: %w", subject, from, err)
+	}
+	var got struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Seq uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &got); err != nil {
+		return 0, false, fmt.Errorf("first event of %s since %d: %w", subject, from, err)
+	}
+	switch {
+	case got.Error == nil:
+		return got.Message.Seq, true, nil
+	case got.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		return 0, false, nil
+	}
+	return 0, false, fmt.Errorf("first event of %s since %d: %w", subject, from, got.Error)
 }
 
 // requestTimeout bounds a request that nats.go does not: the answer is lost when

@@ -59,6 +59,34 @@ func TestTakeStock(t *testing.T) {
 	}
 }
 
+// A consumer may not have heard of an event that is stored and acknowledged.
+func TestFloorOf_AsksTheStore(t *testing.T) {
+	t.Parallel()
+	a := newAccount(t)
+	publish(t, a.api, inClass(bus.Live, "l1"), inClass(bus.Bulk, "b2"), inClass(bus.Live, "l3"), inClass(bus.Bulk, "b4"))
+	idle := func(filter string, acked uint64) *jetstream.ConsumerInfo {
+		return &jetstream.ConsumerInfo{Config: jetstream.ConsumerConfig{FilterSubject: filter}, AckFloor: jetstream.SequenceInfo{Stream: acked}}
+	}
+	for _, tc := range []struct {
+		name  string
+		info  *jetstream.ConsumerInfo
+		last  uint64
+		floor uint64
+	}{
+		{name: "an event that the consumer does not know of is not done", info: idle("events.live.>", 1), last: 4, floor: 1},
+		{name: "nor is the first one", info: idle("events.bulk.>", 0), last: 4, floor: 0},
+		{name: "others' events are no business of a consumer", info: idle("events.live.>", 3), last: 4, floor: 4},
+		{name: "nor are those that came after the look at the stream", info: idle("events.bulk.>", 2), last: 3, floor: 3},
+		{name: "all is done", info: idle("events.bulk.>", 4), last: 4, floor: 4},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if floor, err := bus.FloorOf(t.Context(), a.worker, tc.info, tc.last); err != nil || floor != tc.floor {
+				t.Errorf("floor %d (%v), want %d", floor, err, tc.floor)
+			}
+		})
+	}
+}
+
 func TestStock_Floor(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -155,7 +155,8 @@ func Users() []User {
 				"events." + string(Live) + ".*.>", // the outbox relay
 				"poison.*.>",
 				"$JS.API.STREAM.INFO." + StreamEvents,
-				"$JS.API.STREAM.PURGE." + StreamEvents, // the janitor
+				"$JS.API.STREAM.PURGE." + StreamEvents,   // the janitor
+				"$JS.API.STREAM.MSG.GET." + StreamEvents, // the floors
 				"$JS.API.DIRECT.GET." + StreamEvents,
 				"$JS.API.CONSUMER.INFO." + StreamEvents + ".*",
 				"$JS.API.CONSUMER.MSG.NEXT." + StreamEvents + ".*",

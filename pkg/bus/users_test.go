@@ -110,6 +110,7 @@ var allowed = map[string][]string{
 	bus.UserWorker: {
 		"events.live.>", "poison.>",
 		"$JS.API.STREAM.INFO.EVENTS", "$JS.API.STREAM.PURGE.EVENTS", "$JS.API.DIRECT.GET.EVENTS",
+		"$JS.API.STREAM.MSG.GET.EVENTS",
 		"$JS.API.CONSUMER.INFO.EVENTS.>", "$JS.API.CONSUMER.MSG.NEXT.EVENTS.>",
 		"$JS.API.CONSUMER.CREATE.EVENTS.deliver-live.>", "$JS.API.CONSUMER.CREATE.EVENTS.deliver-bulk.>",
 		"$JS.ACK.EVENTS.>",
