@@ -37,6 +37,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -72,6 +73,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -94,6 +96,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -119,6 +122,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -146,6 +150,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -173,6 +178,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -227,6 +233,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The replay's id */
                 id: components["parameters"]["ReplayId"];
             };
             cookie?: never;
@@ -255,6 +262,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -281,6 +289,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -304,6 +313,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -326,7 +336,9 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
+                /** @description The delivery's id, as the queue has it */
                 deliveryId: components["parameters"]["DeliveryId"];
             };
             cookie?: never;
@@ -352,7 +364,9 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
+                /** @description The delivery's id, as the queue has it */
                 deliveryId: components["parameters"]["DeliveryId"];
             };
             cookie?: never;
@@ -428,6 +442,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The id that the event was accepted under, which receivers have as `webhook-id` */
                 id: components["parameters"]["EventId"];
             };
             cookie?: never;
@@ -480,6 +495,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The key's id, not the key itself */
                 id: components["parameters"]["APIKeyId"];
             };
             cookie?: never;
@@ -554,6 +570,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The erasure's id */
                 id: components["parameters"]["ErasureId"];
             };
             cookie?: never;
@@ -600,6 +617,7 @@ export interface paths {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The deletion's id, not the tenant's */
                 id: components["parameters"]["TenantDeletionId"];
             };
             cookie?: never;
@@ -796,13 +814,19 @@ export interface components {
          */
         WebhookInput: {
             name: string;
-            /** Format: uri */
+            /**
+             * Format: uri
+             * @description An https URL with a public address, without user and password
+             */
             url: string;
             events: components["schemas"]["Subscriptions"];
             /** @description Printable ASCII; generated when absent at creation */
             secret?: string | null;
             headers?: components["schemas"]["Headers"] | null;
-            /** @default true */
+            /**
+             * @description An inactive webhook gets no new events, and what is in its queue waits
+             * @default true
+             */
             active?: boolean | null;
             /** @default  */
             description?: string | null;
@@ -1686,7 +1710,10 @@ export interface components {
         Event: {
             id: string;
             event: string;
-            /** @description `data.contact.id` */
+            /**
+             * @description `data.contact.id`; null where there is none, once it was erased, and where it is
+             *     not 1 to 64 letters, digits, `_` and `-`
+             */
             contactId: string | null;
             /**
              * Format: date-time
@@ -1810,6 +1837,7 @@ export interface components {
         EventDetail: {
             id: string;
             event: string;
+            /** @description As the list of events has it */
             contactId: string | null;
             /** Format: date-time */
             createdAt: string;
@@ -2185,15 +2213,23 @@ export interface components {
     parameters: {
         /** @description The tenant to act for; another than the key's own needs the scope `platform` */
         TenantId: string;
+        /** @description The webhook's id */
         WebhookId: string;
+        /** @description The delivery's id, as the queue has it */
         DeliveryId: string;
+        /** @description The replay's id */
         ReplayId: string;
+        /** @description The key's id, not the key itself */
         APIKeyId: string;
+        /** @description The erasure's id */
         ErasureId: string;
+        /** @description The deletion's id, not the tenant's */
         TenantDeletionId: string;
+        /** @description The id that the event was accepted under, which receivers have as `webhook-id` */
         EventId: string;
         /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
         Page: number;
+        /** @description Entries of a page */
         Limit: number;
         /** @description A `nextCursor`, instead of a page */
         Cursor: string;
@@ -2227,6 +2263,7 @@ export interface operations {
                 event?: string;
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -2299,6 +2336,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2330,6 +2368,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2367,6 +2406,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2396,6 +2436,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2442,6 +2483,7 @@ export interface operations {
                 eventId?: string;
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -2451,6 +2493,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2482,6 +2525,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2513,6 +2557,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2550,6 +2595,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2581,6 +2627,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2654,6 +2701,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The replay's id */
                 id: components["parameters"]["ReplayId"];
             };
             cookie?: never;
@@ -2685,6 +2733,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The replay's id */
                 id: components["parameters"]["ReplayId"];
             };
             cookie?: never;
@@ -2715,6 +2764,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2752,6 +2802,7 @@ export interface operations {
                 state?: components["schemas"]["DeliveryState"];
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -2761,6 +2812,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2795,6 +2847,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2826,6 +2879,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
             };
             cookie?: never;
@@ -2857,7 +2911,9 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
+                /** @description The delivery's id, as the queue has it */
                 deliveryId: components["parameters"]["DeliveryId"];
             };
             cookie?: never;
@@ -2887,7 +2943,9 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The webhook's id */
                 id: components["parameters"]["WebhookId"];
+                /** @description The delivery's id, as the queue has it */
                 deliveryId: components["parameters"]["DeliveryId"];
             };
             cookie?: never;
@@ -2949,6 +3007,7 @@ export interface operations {
                 to?: string;
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -3049,6 +3108,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The id that the event was accepted under, which receivers have as `webhook-id` */
                 id: components["parameters"]["EventId"];
             };
             cookie?: never;
@@ -3078,6 +3138,7 @@ export interface operations {
             query?: {
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -3150,6 +3211,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The key's id, not the key itself */
                 id: components["parameters"]["APIKeyId"];
             };
             cookie?: never;
@@ -3184,6 +3246,7 @@ export interface operations {
                 to?: string;
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
                 limit?: components["parameters"]["Limit"];
                 /** @description A `nextCursor`, instead of a page */
                 cursor?: components["parameters"]["Cursor"];
@@ -3256,6 +3319,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The erasure's id */
                 id: components["parameters"]["ErasureId"];
             };
             cookie?: never;
@@ -3324,6 +3388,7 @@ export interface operations {
                 "X-Tenant-Id"?: components["parameters"]["TenantId"];
             };
             path: {
+                /** @description The deletion's id, not the tenant's */
                 id: components["parameters"]["TenantDeletionId"];
             };
             cookie?: never;

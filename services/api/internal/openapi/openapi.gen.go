@@ -298,7 +298,8 @@ type ErasureInput struct {
 
 // Event Examples: {"contactId":"contact_1","createdAt":"2026-03-02T12:00:00Z","event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type Event struct {
-	// ContactID `data.contact.id`
+	// ContactID `data.contact.id`; null where there is none, once it was erased, and where it is
+	// not 1 to 64 letters, digits, `_` and `-`
 	ContactID *string `json:"contactId"`
 
 	// CreatedAt When it was accepted
@@ -331,9 +332,11 @@ type EventDelivery struct {
 // EventDetail Examples: {"body":{"data":{"contact":{"email":null,"id":"0199f3c7-0adf-7389-a3a0-65cf0becd7b0","name":"Marcos Vinícius Araújo","phone":"+5521987650001","tags":["lead","implante"]},"deal":{"createdAt":"2025-10-17T20:31:09Z","currency":"BRL","expectedCloseDate":"2025-11-14","id":"0199f3de-7f05-79e7-9fc5-414934b9b5df","owner":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"pipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"stage":{"id":"019594bd-7ce6-7f28-a85c-2cce39263059","name":"Proposta enviada"},"status":"open","title":"Implante + coroa – Marcos Araújo","updatedAt":"2025-10-23T14:09:12Z","valueCents":629090},"movedBy":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira","type":"user"},"previousPipeline":{"id":"019594bd-78a6-7160-9ac3-55266f03675a","name":"Vendas"},"previousStage":{"id":"019594bd-7e1a-70f2-a430-64b3d3ac94af","name":"Avaliação agendada"}},"event":"deal.moved","timestamp":"2025-10-23T14:09:12Z"},"contactId":"0199f3c7-0adf-7389-a3a0-65cf0becd7b0","createdAt":"2025-10-23T14:09:12.415093Z","deliveries":[{"attempts":1,"id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastAttemptAt":"2025-10-23T14:09:12.441701Z","lastError":null,"lastStatus":200,"state":"delivered","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}],"event":"deal.moved","id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}
 type EventDetail struct {
 	// Body What is signed and sent
-	Body      json.RawMessage `json:"body"`
-	ContactID *string         `json:"contactId"`
-	CreatedAt time.Time       `json:"createdAt"`
+	Body json.RawMessage `json:"body"`
+
+	// ContactID As the list of events has it
+	ContactID *string   `json:"contactId"`
+	CreatedAt time.Time `json:"createdAt"`
 
 	// Deliveries At most 1 000, those not attempted yet and the last attempted first
 	Deliveries []EventDelivery `json:"deliveries"`
@@ -620,6 +623,7 @@ type Webhook struct {
 
 // WebhookInput Examples: {"events":["deal.*"],"filter":{"deal.stage.name":{"$eq":"won"}},"headers":{"X-Team":"sales"},"name":"ERP","rate":{"perSecond":20},"url":"https://erp.example.com/hooks/primezap"}
 type WebhookInput struct {
+	// Active An inactive webhook gets no new events, and what is in its queue waits
 	Active      *bool   `json:"active,omitempty"`
 	Description *string `json:"description,omitempty"`
 
@@ -637,7 +641,9 @@ type WebhookInput struct {
 
 	// Secret Printable ASCII; generated when absent at creation
 	Secret *string `json:"secret,omitempty"`
-	URL    string  `json:"url"`
+
+	// URL An https URL with a public address, without user and password
+	URL string `json:"url"`
 }
 
 // WebhookLog Examples: {"attempt":1,"counted":true,"createdAt":"2026-03-02T12:00:01.25Z","deliveryId":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","durationMs":84,"error":{"class":"status","message":"the endpoint answered 500"},"event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-7b40-7d18-b7c3-4b0c1a2d9e77","kind":"delivery","request":{"headers":{"Content-Type":"application/json","X-Team":"••••","X-Webhook-Event":"deal.moved","webhook-id":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071"}},"responseBody":"oops","responseHeaders":{"Content-Type":"text/plain"},"status":500,"success":false,"timing":{"connectMs":12,"dnsMs":3,"firstByteMs":83,"tlsMs":25},"webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
@@ -840,7 +846,9 @@ type UnsupportedMediaType = Problem
 // ListAPIKeysParams defines parameters for ListAPIKeys.
 type ListAPIKeysParams struct {
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
@@ -862,7 +870,9 @@ type ListAuditLogParams struct {
 	To *string `form:"to,omitempty" json:"to,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
@@ -878,7 +888,9 @@ type ListWebhooksParams struct {
 	Event *string `form:"event,omitempty" json:"event,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
@@ -906,7 +918,9 @@ type ListWebhookLogsParams struct {
 	EventID *string `form:"eventId,omitempty" json:"eventId,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
@@ -925,7 +939,9 @@ type ListDeliveriesParams struct {
 	State *DeliveryState `form:"state,omitempty" json:"state,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
@@ -944,7 +960,9 @@ type ListEventsParams struct {
 	To *string `form:"to,omitempty" json:"to,omitempty"`
 
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
-	Page  *Page  `form:"page,omitempty" json:"page,omitempty"`
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor A `nextCursor`, instead of a page
