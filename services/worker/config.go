@@ -30,7 +30,7 @@ type Config struct {
 	AckWait        time.Duration `env:"WORKER_ACK_WAIT" envDefault:"30s" help:"how long a fresh event belongs to this worker without a sign of life"`
 	Grace          time.Duration `env:"WORKER_GRACE" envDefault:"8s" help:"how long attempts may go on after a signal to stop"`
 	MatchBytes     int           `env:"WORKER_MATCH_BYTES" envDefault:"167772160" help:"memory for the copy of webhooks that events are matched with; below GOMEMLIMIT, which is 256MiB unless set"`
-	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres"`
+	Connections    int           `env:"WORKER_DB_CONNECTIONS" envDefault:"8" help:"connections to Postgres; background jobs may have as many again"`
 
 	DisableAfter     time.Duration `env:"WORKER_DISABLE_AFTER" envDefault:"24h" help:"how long a webhook's deliveries fail, without a success, before it is disabled; the same for all workers"`
 	DisableExhausted int           `env:"WORKER_DISABLE_EXHAUSTED" envDefault:"20" help:"how many deliveries in a row must have been given up as well"`

@@ -53,12 +53,19 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer database.Close()
+	// Jobs have connections of their own: however long their statements take,
+	// deliveries do not wait for one.
+	background, err := store.Open(ctx, cfg.DatabaseURL, cfg.Connections)
+	if err != nil {
+		return err
+	}
+	defer background.Close()
 	nc, err := bus.Connect(cfg.NATSURL, bus.UserWorker, log, cfg.NATSOptions...)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	w, err := newWorker(ctx, cfg, log, database, nc, keys)
+	w, err := newWorker(ctx, cfg, log, database, background, nc, keys)
 	if err != nil {
 		return err
 	}
@@ -94,7 +101,7 @@ type worker struct {
 	repaired prometheus.Counter
 }
 
-func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *store.Store, nc *nats.Conn, keys *vault.Vault) (*worker, error) {
+func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database, background *store.Store, nc *nats.Conn, keys *vault.Vault) (*worker, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
@@ -129,7 +136,7 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database *stor
 	w.ledger.Disable = ledger.Disable{After: cfg.DisableAfter, Exhausted: cfg.DisableExhausted}
 	w.ledger.Gone = w.health.Wake
 	if w.jobs, err = jobs.New(jobs.Config{
-		Store: database, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Lease: cfg.Lease, Log: log,
+		Store: background, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Lease: cfg.Lease, Log: log,
 	}); err != nil {
 		return nil, err
 	}
