@@ -97,6 +97,9 @@ func (d *Document) Cost(f *Filter) int {
 	return 2*f.work*(1+min(d.elements, MaxElements)) + f.contains*len(d.data)/bytesAStep
 }
 
+// Steps is how many steps were made on what was read, for all filters.
+func (d *Document) Steps() int { return d.steps }
+
 // value reads a value of at most levels of nesting.
 func (d *Document) value(levels int, key span) bool {
 	switch c := d.peek(); c {

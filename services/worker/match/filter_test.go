@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/filter"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/worker/endpoint"
@@ -118,6 +119,33 @@ func TestMatcher_Match_Unfiltered(t *testing.T) {
 	m = w.match(broken)[0]
 	if got := ids(m); !slices.Equal(got, []uuid.UUID{all}) || len(m.Unfiltered) != 3 {
 		t.Errorf("of an event that cannot be read: it goes to %v, and %v are to be asked", got, m.Unfiltered)
+	}
+}
+
+// A tenant with very many filters that are not cheap holds up nobody else.
+func TestMatcher_filter_BoundsWhatAnEventCosts(t *testing.T) {
+	t.Parallel()
+	asked, err := filter.Compile([]byte(`{"l.a":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New(nil, endpoint.Opener{}, 0, quiet())
+	const webhooks, elements = 300, 1000
+	found := &candidates{}
+	for range webhooks {
+		found.filtered = append(found.filtered, hook{id: newID(), filter: asked})
+	}
+	dear := about(newID(), "deal.moved", `{"l":[`+strings.Repeat("1,", elements-1)+`1]}`)
+	match := m.filter(&dear, found)
+	if m.data.Steps() > maxEventSteps+maxSteps {
+		t.Errorf("the event's filters made %d steps", m.data.Steps())
+	}
+	if n := len(match.Unfiltered); n == 0 || n == webhooks || len(match.Sealed) > 0 {
+		t.Errorf("%d of %d are to be asked elsewhere, want those for which there was no time", n, webhooks)
+	}
+	cheap := about(newID(), "deal.moved", `{"l":[1]}`)
+	if match := m.filter(&cheap, found); len(match.Unfiltered) > 0 {
+		t.Errorf("of the next event, %d are to be asked elsewhere", len(match.Unfiltered))
 	}
 }
 

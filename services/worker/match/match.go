@@ -64,6 +64,10 @@ type Match struct {
 // the row does that it saves.
 const maxSteps = 10_000
 
+// maxEventSteps is what all filters of an event may come to, 4 ms or so: the
+// events of others wait so long.
+const maxEventSteps = 20 * maxSteps
+
 // querier is what matching asks of the database.
 type querier interface {
 	MatchBatch(context.Context, db.MatchBatchParams) ([]db.MatchBatchRow, error)
@@ -298,7 +302,7 @@ func (m *Matcher) filter(e *bus.Event, found *candidates) Match {
 	}
 	for _, h := range found.filtered {
 		switch {
-		case err != nil || m.data.Cost(h.filter) > maxSteps:
+		case err != nil || m.data.Cost(h.filter) > maxSteps || m.data.Steps() > maxEventSteps:
 			match.Unfiltered = append(match.Unfiltered, h.id)
 		case m.data.Matches(h.filter):
 			match.add(h)
