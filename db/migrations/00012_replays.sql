@@ -34,7 +34,7 @@ create policy tenant on replays to primezap_api
   using (tenant_id = (select nullif(current_setting('app.tenant_id', true), '')::uuid));
 drop policy if exists worker on replays;
 create policy worker on replays to primezap_worker using (true);
-grant select, insert, update on replays to primezap_api;
+grant select, insert, update (state, finished_at) on replays to primezap_api; -- to cancel
 grant select, update, delete on replays to primezap_worker;
 
 -- What replays have put into a webhook's queue and nobody has delivered yet.

@@ -86,7 +86,7 @@ func TestEventLog_List(t *testing.T) {
 		"?to=" + stamp(time.Minute):      {"e4", "e3", "e1"},
 		"?from=" + stamp(3*time.Minute):  {"e6", "e5", "e4"},
 		"?to=" + stamp(7*24*time.Hour):   {"e0"},
-		"?from=" + stamp(time.Hour) + "&to=" + stamp(2*time.Hour): nil,
+		"?from=" + stamp(2*time.Hour) + "&to=" + stamp(time.Hour): nil,
 		"?from=1970-01-01T00:00:00Z&to=9999-12-31T00:00:00Z":      {"e6", "e5", "e4", "e3", "e1", "e0"},
 		"?page=2&limit=2": {"e4", "e3"},
 		"?page=3&limit=2&event=deal.moved&from=" + stamp(9*24*time.Hour): nil,

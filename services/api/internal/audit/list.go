@@ -28,10 +28,9 @@ func (s *Service) ListAuditLog(ctx context.Context, req openapi.ListAuditLogRequ
 	filter := db.ListAuditParams{
 		TenantID: p.Tenant,
 		Action:   text("action", req.Params.Action, &faults),
-		FromTime: param.Time("from", req.Params.From, param.Beginning, &faults),
-		ToTime:   param.Time("to", req.Params.To, param.FarFuture, &faults),
 		RowLimit: pages.Limit(), RowOffset: pages.Offset(),
 	}
+	filter.FromTime, filter.ToTime = param.Period(req.Params.From, req.Params.To, param.Beginning, param.FarFuture, &faults)
 	subject := text("subjectId", req.Params.SubjectID, &faults)
 	if len(faults) > 0 {
 		return nil, problem.Invalid(faults...)

@@ -43,8 +43,10 @@ func (s *Service) ListEvents(ctx context.Context, req openapi.ListEventsRequestO
 	principal, _ := auth.FromContext(ctx)
 	pages, faults := page.ParseText(req.Params.Page, req.Params.Limit, req.Params.Cursor, event.ValidID)
 	// Clocks differ: what was accepted just now may be of the future.
-	to := param.Time("to", req.Params.To, time.Now().Add(day), &faults)
-	from := param.Time("from", req.Params.From, to.Add(-defaultPeriod), &faults)
+	from, to := param.Period(req.Params.From, req.Params.To, param.Beginning, time.Now().Add(day), &faults)
+	if req.Params.From == nil {
+		from = to.Add(-defaultPeriod)
+	}
 	types := typesOf(req.Params.Event, &faults)
 	if len(faults) > 0 {
 		return nil, problem.Invalid(faults...)

@@ -45,3 +45,14 @@ func Time(name string, value *string, otherwise time.Time, faults *[]problem.Fie
 	}
 	return at
 }
+
+// Period is the time from one parameter to another, each with what it is where it
+// is not there. One that ends before it begins is a fault: nothing is in it.
+func Period(from, to *string, since, until time.Time, faults *[]problem.FieldError) (first, end time.Time) {
+	before := len(*faults)
+	first, end = Time("from", from, since, faults), Time("to", to, until, faults)
+	if len(*faults) == before && end.Before(first) {
+		Fault(faults, "to", "must not be before from")
+	}
+	return first, end
+}

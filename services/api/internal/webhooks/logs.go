@@ -54,13 +54,12 @@ type logQuery struct {
 func parseLogQuery(params openapi.ListWebhookLogsParams, faults *[]problem.FieldError) logQuery {
 	wanted := logQuery{
 		ListLogsParams: db.ListLogsParams{
-			Success:  param.Boolean("success", params.Success, faults),
-			FromTime: param.Time("from", params.From, param.Beginning, faults),
-			ToTime:   param.Time("to", params.To, param.FarFuture, faults),
-			Event:    params.Event,
+			Success: param.Boolean("success", params.Success, faults),
+			Event:   params.Event,
 		},
 		eventID: params.EventID,
 	}
+	wanted.FromTime, wanted.ToTime = param.Period(params.From, params.To, param.Beginning, param.FarFuture, faults)
 	if name := params.Event; name != nil {
 		if _, ok := event.Lookup(event.Type(*name)); !ok {
 			param.Fault(faults, "event", event.NoType)
