@@ -1,12 +1,13 @@
 -- +goose Up
 set local lock_timeout = '5s';
 
--- Finds the events of a contact, where they are about one. A hash index: every
--- event pays for it, and it costs half of what a B-tree does, about 3 us; nor can
--- the planner take it for anything but this. ON ONLY: building it for days that
--- are there would stop the ledger meanwhile. Days to come have it; those before
--- are read by their primary key, and are gone in a month.
-create index events_by_contact on only events using hash (contact_id) where contact_id is not null;
+-- Finds the events of a contact, where they are about one. Not a hash index: the
+-- events of one contact share a chain of pages there, which each further one goes
+-- through. The contact leads, since an index that begins with the tenant looks
+-- right for every query under row level security. ON ONLY: building it for days
+-- that are there would stop the ledger meanwhile. Days to come have it; those
+-- before are read by their primary key, and are gone in a month.
+create index events_by_contact on only events (contact_id, tenant_id) where contact_id is not null;
 -- Set when the event's body was erased: there is nothing to be sent again.
 alter table events add column erased_at timestamptz;
 grant update (contact_id, erased_at), delete on events to primezap_worker;
