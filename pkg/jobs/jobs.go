@@ -37,10 +37,10 @@ func (Replay) Kind() string { return "replay" }
 // jobs waiting.
 const QueueReplays = "replays"
 
-// InsertOpts implements river.JobArgsWithInsertOpts. Snoozes are no attempts: a
-// replay is given up after an hour of failures.
+// InsertOpts implements river.JobArgsWithInsertOpts. The worker gives a replay up by
+// itself: River would leave the replay's row unfinished.
 func (Replay) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueReplays, MaxAttempts: 120}
+	return river.InsertOpts{Queue: QueueReplays, MaxAttempts: math.MaxInt16}
 }
 
 // Erasure erases what is stored of a contact: the row of erasures with ID.

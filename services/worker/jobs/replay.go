@@ -29,6 +29,10 @@ const (
 	fullPause   = time.Second
 	idlePause   = 30 * time.Second // the webhook is not active
 	maxRetry    = 30 * time.Second
+
+	// replayAttempts is after how many failures, and workers that died over it, a
+	// replay is given up: about an hour. Snoozes are no attempts.
+	replayAttempts = 120
 )
 
 // Of a row of the queue, as the ledger has them.
@@ -67,7 +71,7 @@ func (r *replayer) Work(ctx context.Context, job *river.Job[asked.Replay]) error
 		return err
 	}
 	r.log.Warn("jobs: replay", "replay", id, "attempt", job.Attempt, "error", err)
-	if job.Attempt >= job.MaxAttempts {
+	if job.Attempt >= replayAttempts {
 		err = errors.Join(err, r.end(ctx, id, replayFailed, "gave up after many errors"))
 	}
 	return err

@@ -95,14 +95,14 @@ func (w *replayWorld) create(changes string) uuid.UUID {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	asTenant(w.t, w.api, "UPDATE replays SET created_at = now() - interval '1 minute' WHERE id = $1", id)
-	asTenant(w.t, w.api, "UPDATE replays SET tenant_id = tenant_id"+changes+" WHERE id = $1", id)
+	exec(w.t, w.world.store, "UPDATE replays SET created_at = now() - interval '1 minute' WHERE id = $1", id)
+	exec(w.t, w.world.store, "UPDATE replays SET tenant_id = tenant_id"+changes+" WHERE id = $1", id)
 	return id
 }
 
 // run works on a replay and returns what River is told.
 func (w *replayWorld) run(ctx context.Context, id uuid.UUID) error {
-	return w.Work(ctx, &river.Job[asked.Replay]{JobRow: &rivertype.JobRow{Attempt: 1, MaxAttempts: 2}, Args: asked.Replay{ID: id}})
+	return w.Work(ctx, &river.Job[asked.Replay]{JobRow: &rivertype.JobRow{Attempt: 1}, Args: asked.Replay{ID: id}})
 }
 
 // complete works on a replay, which must end by that.
@@ -352,12 +352,12 @@ func TestReplayer_Work(t *testing.T) {
 			t.Fatal(err)
 		}
 		for attempt, state := range []int16{0, replayFailed} {
-			job := &river.Job[asked.Replay]{JobRow: &rivertype.JobRow{Attempt: attempt + 1, MaxAttempts: 2}, Args: asked.Replay{ID: id}}
+			job := &river.Job[asked.Replay]{JobRow: &rivertype.JobRow{Attempt: replayAttempts - 1 + attempt}, Args: asked.Replay{ID: id}}
 			if err := w.Work(t.Context(), job); err == nil {
 				t.Error("without an event store the job succeeds")
 			}
 			if r := w.replay(id); r.State != state || (r.Failure != nil) != (state == replayFailed) {
-				t.Errorf("after attempt %d of 2 the replay is %+v", attempt+1, r)
+				t.Errorf("after attempt %d the replay is %+v", replayAttempts-1+attempt, r)
 			}
 		}
 	})
