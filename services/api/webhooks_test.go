@@ -290,6 +290,14 @@ func TestWebhooks_Operational(t *testing.T) {
 	f.do("PATCH", path, `{"name":"by name","events":["webhook.failing"]}`).is(http.StatusOK)
 	f.do("PATCH", hooksPath+"/"+f.newHook(`,"operational":true`).ID.String(), `{"name":"operational","events":["*"]}`).is(http.StatusOK)
 	f.do("PATCH", hooksPath+"/"+f.newHook("").ID.String(), `{"name":"not operational","events":["webhook.*","*"]}`).is(http.StatusOK)
+
+	// One that would get nothing at all is a slip.
+	f.do("POST", hooksPath, `{"name":"n","url":"https://x.example","events":["webhook.*"]}`).refuses(422, "/events")
+	f.do("PATCH", path, `{"events":["webhook.*"]}`).refuses(422, "/events")
+	f.do("PATCH", path, `{"events":["webhook.*"],"operational":true}`).is(http.StatusOK)
+	f.do("PATCH", path, `{"operational":false}`).refuses(422, "/events")
+	f.do("PATCH", path, `{"events":["webhook.failing"],"operational":false}`).is(http.StatusOK)
+
 	var names []string
 	for _, h := range into[list[hook]](f.do("GET", hooksPath+"?event=webhook.failing", "").is(http.StatusOK)).Data {
 		names = append(names, h.Name)

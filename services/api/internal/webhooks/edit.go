@@ -93,6 +93,7 @@ func (e *editor) replace(in openapi.WebhookInput) {
 	e.row.Operational = in.Operational != nil && *in.Operational
 	e.filter(in.Filter)
 	e.rate(in.Rate)
+	e.reach()
 }
 
 // merge changes the fields that are given; null gives those that can be absent
@@ -130,6 +131,9 @@ func (e *editor) merge(in openapi.WebhookPatch) {
 	}
 	if in.Rate.Given {
 		e.rate(in.Rate.Value)
+	}
+	if in.Events.Given || in.Operational.Given {
+		e.reach()
 	}
 }
 
@@ -193,6 +197,19 @@ func (e *editor) events(subscriptions []string) {
 }
 
 // active also lifts an automatic disable when it is true.
+// reach refuses a webhook that would never get anything: its subscriptions cover
+// operational events alone, and it is not operational.
+func (e *editor) reach() {
+	gets := func(s string) bool {
+		return !event.ValidSubscription(s) || slices.ContainsFunc(event.Names(), func(name string) bool {
+			return event.Matches(s, event.Type(name), e.row.Operational)
+		})
+	}
+	if len(e.row.Events) > 0 && !slices.ContainsFunc(e.row.Events, gets) {
+		e.fault("cover operational events alone: name them, or set operational to true", "events")
+	}
+}
+
 func (e *editor) active(active bool) {
 	e.row.Active = active
 	if active {
