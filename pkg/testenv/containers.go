@@ -27,7 +27,7 @@ func postgresContainer(ctx context.Context) (source, super string, err error) {
 		tcpostgres.WithUsername(localpg.Superuser), tcpostgres.WithPassword("test"), tcpostgres.WithDatabase("postgres"),
 		// Texts sort by code point, as in the local servers.
 		testcontainers.WithEnv(map[string]string{"POSTGRES_INITDB_ARGS": "--locale=C"}),
-		testcontainers.WithCmdArgs("-c", "max_connections=200", "-c", "full_page_writes=off", "-c", "autovacuum_naptime=3s"),
+		testcontainers.WithCmdArgs("-c", "max_connections="+maxConnections, "-c", "full_page_writes=off", "-c", "autovacuum_naptime=3s"),
 		tcpostgres.BasicWaitStrategies())
 	if container != nil {
 		atEnd(func(ctx context.Context) error { return container.Terminate(ctx) })

@@ -105,8 +105,13 @@ func postgresServer(ctx context.Context) (source, super string, err error) {
 func startLocal(ctx context.Context, dir string) (*localpg.Server, error) {
 	return localpg.Start(ctx, localpg.Config{Dir: dir, Log: warnings(), Settings: map[string]string{
 		"autovacuum_naptime": "1min", // dozens of databases, each for a moment
+		"max_connections":    maxConnections,
 	}})
 }
+
+// maxConnections is enough for a dozen whole systems: tests with parallel subtests
+// keep theirs while others start.
+const maxConnections = "600"
 
 func stopLocal(server *localpg.Server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
