@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 // ring is the keys that exist, and how often it was asked.
@@ -46,7 +47,7 @@ func TestRemembered_LookupKey(t *testing.T) {
 		t.Errorf("looked up %d times within a second, want once", keys.asked)
 	}
 	delete(keys.keys, string(hash[:]))
-	now = now.Add(rememberFor)
+	now = now.Add(recent.For)
 	if _, err := r.LookupKey(t.Context(), hash[:]); !errors.Is(err, auth.ErrUnknownKey) {
 		t.Errorf("a revoked key after a second: %v, want ErrUnknownKey", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 const (
@@ -122,16 +123,11 @@ func (s *Service) stored(ctx context.Context, tenant uuid.UUID, found db.FindEve
 	return body, epoch, nil
 }
 
-// states are the wire names of a delivery's state, by their number in the queue.
-var states = []openapi.DeliveryState{openapi.Waiting, openapi.InFlight, openapi.Retrying, openapi.Exhausted}
-
 // What became of a delivery that has left the queue.
 const (
 	delivered = "delivered"
 	failed    = "failed"
 )
-
-var kinds = []openapi.Kind{openapi.KindDelivery, openapi.KindTest, openapi.KindReplay}
 
 // deliveries are those that were attempted, by the log, and those that were not
 // yet, by the queue; the last attempted first.
@@ -177,12 +173,12 @@ func boolean(b bool) int {
 
 func showAttempted(row db.DeliveriesOfEventRow) openapi.EventDelivery {
 	d := openapi.EventDelivery{
-		ID: row.DeliveryID, WebhookID: row.WebhookID, Kind: kinds[row.Kind], State: failed,
-		Attempts: int(row.Attempts), LastStatus: answered(row.Status), LastAttemptAt: new(row.CreatedAt.UTC()),
+		ID: row.DeliveryID, WebhookID: row.WebhookID, Kind: render.Kind(row.Kind), State: failed,
+		Attempts: int(row.Attempts), LastStatus: render.Status(row.Status), LastAttemptAt: new(row.CreatedAt.UTC()),
 	}
 	switch {
 	case row.State >= 0:
-		d.State = string(states[row.State])
+		d.State = string(render.State(row.State))
 	case row.Delivered:
 		d.State = delivered
 	}
@@ -197,19 +193,11 @@ func showAttempted(row db.DeliveriesOfEventRow) openapi.EventDelivery {
 
 func showQueued(row db.QueuedOfEventRow) openapi.EventDelivery {
 	d := openapi.EventDelivery{
-		ID: row.DeliveryID, WebhookID: row.WebhookID, Kind: kinds[row.Kind], State: string(states[row.State]),
+		ID: row.DeliveryID, WebhookID: row.WebhookID, Kind: render.Kind(row.Kind), State: string(render.State(row.State)),
 		Attempts: int(row.Attempt) - 1, LastError: row.LastError,
 	}
 	if row.LastStatus != nil {
-		d.LastStatus = answered(*row.LastStatus)
+		d.LastStatus = render.Status(*row.LastStatus)
 	}
 	return d
-}
-
-// answered is a status as answers have it: null where there was none.
-func answered(status int16) *int {
-	if status == 0 {
-		return nil
-	}
-	return new(int(status))
 }

@@ -30,6 +30,7 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/param"
 )
 
 // Publisher stores events: an error for each, nil once it is accepted.
@@ -164,8 +165,8 @@ func prepare(it *item, principal auth.Principal, now time.Time, checked bool) *p
 		fault("id", "must be 1 to 64 letters, digits, _ and -")
 	}
 	if it.tenantID != "" {
-		tenant, err := uuid.Parse(it.tenantID)
-		if err != nil || len(it.tenantID) != 36 || tenant == uuid.Nil {
+		var err error
+		if tenant, ok := param.UUID(it.tenantID); !ok || tenant == uuid.Nil {
 			fault("tenantId", "must be a UUID")
 		} else if principal, err = principal.For(tenant); err != nil {
 			return problem.Forbidden("tenantId: only keys with the scope platform may act for another tenant").WithCause(err)

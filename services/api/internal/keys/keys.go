@@ -24,6 +24,7 @@ import (
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
+	"github.com/primezap/primezap/services/api/internal/param"
 	"github.com/primezap/primezap/services/api/internal/quota"
 )
 
@@ -160,9 +161,9 @@ const maxFaults = 10
 // RevokeAPIKey serves DELETE /api/api-keys/{id}. Other processes that found the key
 // valid take it for a second more.
 func (s *Service) RevokeAPIKey(ctx context.Context, req openapi.RevokeAPIKeyRequestObject) (openapi.RevokeAPIKeyResponseObject, error) {
-	id, err := uuid.Parse(req.ID)
-	if err != nil || len(req.ID) != 36 {
-		return nil, store.ErrNotFound // no key has such an id
+	id, err := param.ID(req.ID)
+	if err != nil {
+		return nil, err
 	}
 	principal, _ := auth.FromContext(ctx)
 	err = s.Store.InTenant(ctx, principal.Tenant, func(q *db.Queries) error {

@@ -5,7 +5,10 @@ package param
 import (
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
 )
 
 // The bounds of lists that are not bounded in time.
@@ -17,6 +20,21 @@ var (
 // Fault adds a fault of the parameter called name.
 func Fault(faults *[]problem.FieldError, name, detail string) {
 	*faults = append(*faults, problem.FieldError{Pointer: problem.Pointer(name), Detail: detail})
+}
+
+// UUID reads a UUID in its one form: uuid.Parse takes others, too.
+func UUID(s string) (id uuid.UUID, ok bool) {
+	id, err := uuid.Parse(s)
+	return id, err == nil && len(s) == 36
+}
+
+// ID reads the id of a row. None has another form.
+func ID(s string) (uuid.UUID, error) {
+	id, ok := UUID(s)
+	if !ok {
+		return uuid.Nil, store.ErrNotFound
+	}
+	return id, nil
 }
 
 // Boolean is nil for a parameter that is not there.

@@ -14,15 +14,17 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 // CreateTenantDeletion serves POST /api/tenant-deletions. Asked for again, by the
 // same platform, it answers with the deletion that there is.
 func (s *Service) CreateTenantDeletion(ctx context.Context, req openapi.CreateTenantDeletionRequestObject) (openapi.CreateTenantDeletionResponseObject, error) {
 	principal, _ := auth.FromContext(ctx)
-	target, err := uuid.Parse(req.Body.TenantID)
+	target, ok := param.UUID(req.Body.TenantID)
 	switch {
-	case err != nil || len(req.Body.TenantID) != 36 || target == uuid.Nil:
+	case !ok || target == uuid.Nil:
 		return nil, problem.Invalid(problem.FieldError{Pointer: "/tenantId", Detail: "must be a UUID"})
 	case target == principal.Tenant:
 		// Nobody could read the deletion's progress.
@@ -81,6 +83,6 @@ func (s *Service) GetTenantDeletion(ctx context.Context, req openapi.GetTenantDe
 func showDeletion(row db.TenantDeletion) openapi.TenantDeletion {
 	return openapi.TenantDeletion{
 		ID: row.ID, TenantID: row.TargetID, State: state(row.StartedAt, row.FinishedAt), Step: row.Step, Rows: row.Rows,
-		CreatedAt: row.CreatedAt.UTC(), FinishedAt: utc(row.FinishedAt),
+		CreatedAt: row.CreatedAt.UTC(), FinishedAt: render.Time(row.FinishedAt),
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 // Service implements the operations on erasures and tenant deletions.
@@ -95,9 +97,9 @@ func (s *Service) GetErasure(ctx context.Context, req openapi.GetErasureRequestO
 // find reads a row of the tenant that the request acts for. Another tenant's is as
 // if it were not there.
 func (s *Service) find(ctx context.Context, name string, read func(*db.Queries, uuid.UUID) error) error {
-	id, err := uuid.Parse(name)
-	if err != nil || len(name) != 36 {
-		return store.ErrNotFound
+	id, err := param.ID(name)
+	if err != nil {
+		return err
 	}
 	principal, _ := auth.FromContext(ctx)
 	err = s.Store.InTenant(ctx, principal.Tenant, func(q *db.Queries) error { return read(q, id) })
@@ -110,7 +112,7 @@ func (s *Service) find(ctx context.Context, name string, read func(*db.Queries, 
 func showErasure(row db.Erasure) openapi.Erasure {
 	return openapi.Erasure{
 		ID: row.ID, State: state(row.StartedAt, row.FinishedAt), Events: row.Events, Bodies: row.Bodies, Logs: row.Logs,
-		Deliveries: row.Deliveries, CreatedAt: row.CreatedAt.UTC(), FinishedAt: utc(row.FinishedAt),
+		Deliveries: row.Deliveries, CreatedAt: row.CreatedAt.UTC(), FinishedAt: render.Time(row.FinishedAt),
 	}
 }
 
@@ -122,11 +124,4 @@ func state(started, finished *time.Time) openapi.JobState {
 		return openapi.JobStateRunning
 	}
 	return openapi.JobStatePending
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	return new(t.UTC())
 }

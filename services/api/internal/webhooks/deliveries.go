@@ -9,10 +9,9 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
+	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
-
-// states are the wire names of a delivery's state, by their number in the queue.
-var states = []openapi.DeliveryState{openapi.Waiting, openapi.InFlight, openapi.Retrying, openapi.Exhausted}
 
 // ListDeliveries serves GET /api/custom-webhooks/{id}/queue.
 func (s *Service) ListDeliveries(ctx context.Context, req openapi.ListDeliveriesRequestObject) (openapi.ListDeliveriesResponseObject, error) {
@@ -44,8 +43,8 @@ func stateOf(name *openapi.DeliveryState, faults *[]problem.FieldError) *int16 {
 	if name == nil {
 		return nil
 	}
-	for n := range states {
-		if states[n] == *name {
+	for n, state := range render.States() {
+		if state == *name {
 			return new(int16(n)) //nolint:gosec // one of four
 		}
 	}
@@ -56,21 +55,21 @@ func stateOf(name *openapi.DeliveryState, faults *[]problem.FieldError) *int16 {
 func showDelivery(row db.WebhookQueue) openapi.Delivery {
 	d := openapi.Delivery{
 		ID: row.DeliveryID, WebhookID: row.WebhookID, EventID: row.EventID, Event: row.EventType,
-		Kind: kinds[row.Kind], State: states[row.State], Attempt: int(row.Attempt),
+		Kind: render.Kind(row.Kind), State: render.State(row.State), Attempt: int(row.Attempt),
 		LastError: row.LastError, CreatedAt: row.CreatedAt.UTC(),
 	}
 	if d.State == openapi.Waiting || d.State == openapi.Retrying {
-		d.NextAttemptAt = utc(&row.DueAt)
+		d.NextAttemptAt = render.Time(&row.DueAt)
 	}
 	if row.LastStatus != nil {
-		d.LastStatus = answered(int(*row.LastStatus))
+		d.LastStatus = render.Status(*row.LastStatus)
 	}
 	return d
 }
 
 // RetryDelivery serves POST /api/custom-webhooks/{id}/queue/{deliveryId}/retry.
 func (s *Service) RetryDelivery(ctx context.Context, req openapi.RetryDeliveryRequestObject) (openapi.RetryDeliveryResponseObject, error) {
-	delivery, err := parseID(req.DeliveryID)
+	delivery, err := param.ID(req.DeliveryID)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +96,7 @@ func (s *Service) RetryDelivery(ctx context.Context, req openapi.RetryDeliveryRe
 // also takes a delivery that is in flight: its result finds no row any more, and
 // is logged without counting.
 func (s *Service) CancelDelivery(ctx context.Context, req openapi.CancelDeliveryRequestObject) (openapi.CancelDeliveryResponseObject, error) {
-	delivery, err := parseID(req.DeliveryID)
+	delivery, err := param.ID(req.DeliveryID)
 	if err != nil {
 		return nil, err
 	}

@@ -6,13 +6,14 @@ import (
 
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/param"
 )
 
 // EnableWebhook serves POST /api/custom-webhooks/{id}/enable. What waited in the
 // queue goes on, and failures count from none again: triggers see to both,
 // however a webhook becomes active. One that is active already stays as it is.
 func (s *Service) EnableWebhook(ctx context.Context, req openapi.EnableWebhookRequestObject) (openapi.EnableWebhookResponseObject, error) {
-	hook, err := parseID(req.ID)
+	hook, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}

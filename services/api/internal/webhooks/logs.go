@@ -12,10 +12,8 @@ import (
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
 	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
-
-// kinds are the wire names of a log row's and a delivery's kind, by their number.
-var kinds = []openapi.Kind{openapi.KindDelivery, openapi.KindTest, openapi.KindReplay}
 
 // ListWebhookLogs serves GET /api/custom-webhooks/{id}/logs.
 func (s *Service) ListWebhookLogs(ctx context.Context, req openapi.ListWebhookLogsRequestObject) (openapi.ListWebhookLogsResponseObject, error) {
@@ -135,8 +133,8 @@ func statusRange(s string) (from, to int16, ok bool) {
 func showLog(row db.WebhookLog) openapi.WebhookLog {
 	l := openapi.WebhookLog{
 		ID: row.ID, WebhookID: row.WebhookID, DeliveryID: row.DeliveryID, EventID: row.EventID, Event: row.EventType,
-		Attempt: int(row.Attempt), Kind: kinds[row.Kind], Counted: row.Counted, Success: row.Success,
-		Status: answered(int(row.Status)), DurationMs: int(row.DurationMs), ResponseBody: row.ResponseBody,
+		Attempt: int(row.Attempt), Kind: render.Kind(row.Kind), Counted: row.Counted, Success: row.Success,
+		Status: render.Status(row.Status), DurationMs: int(row.DurationMs), ResponseBody: row.ResponseBody,
 		ResponseHeaders: row.ResponseHeaders, CreatedAt: row.CreatedAt.UTC(),
 	}
 	l.Request.Headers = row.RequestHeaders
@@ -149,14 +147,6 @@ func showLog(row db.WebhookLog) openapi.WebhookLog {
 		}
 	}
 	return l
-}
-
-// answered is a status as answers have it: null where there was none.
-func answered(status int) *int {
-	if status == 0 {
-		return nil
-	}
-	return &status
 }
 
 func milliseconds(ms *int32) *int {

@@ -18,6 +18,7 @@ import (
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 // jobInserter asks for a job in a transaction; a *jobs.Inserter.
@@ -46,7 +47,7 @@ const (
 // replay does not change any more: the time at which it ends, also where that is
 // now, and the webhook's subscriptions where it brings none.
 func (s *Service) CreateReplay(ctx context.Context, req openapi.CreateReplayRequestObject) (openapi.CreateReplayResponseObject, error) {
-	hook, err := parseID(req.ID)
+	hook, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +136,7 @@ func replayParams(in *openapi.ReplayInput, now time.Time) (p db.InsertReplayPara
 
 // GetReplay serves GET /api/replays/{id}.
 func (s *Service) GetReplay(ctx context.Context, req openapi.GetReplayRequestObject) (openapi.GetReplayResponseObject, error) {
-	id, err := parseID(req.ID)
+	id, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +155,7 @@ func (s *Service) GetReplay(ctx context.Context, req openapi.GetReplayRequestObj
 // more is put into the queue. Again is once; of another end there is nothing to
 // cancel.
 func (s *Service) CancelReplay(ctx context.Context, req openapi.CancelReplayRequestObject) (openapi.CancelReplayResponseObject, error) {
-	id, err := parseID(req.ID)
+	id, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +189,7 @@ func showReplay(row db.Replay) openapi.Replay {
 	r := openapi.Replay{
 		ID: row.ID, WebhookID: row.WebhookID, State: replayStates[row.State], Since: row.Since.UTC(), Until: row.Until.UTC(),
 		Events: row.Events, Status: statusAll, Inserted: row.Inserted, Skipped: row.Skipped, Failure: row.Failure,
-		CreatedAt: row.CreatedAt.UTC(), FinishedAt: utc(row.FinishedAt),
+		CreatedAt: row.CreatedAt.UTC(), FinishedAt: render.Time(row.FinishedAt),
 	}
 	if row.FailedOnly {
 		r.Status = statusFailed

@@ -8,6 +8,7 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/webhook"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/param"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // The secret is in this answer and in no later one. Several at once follow one
 // another: each replaces the secret that the one before it made.
 func (s *Service) RegenerateWebhookSecret(ctx context.Context, req openapi.RegenerateWebhookSecretRequestObject) (openapi.RegenerateWebhookSecretResponseObject, error) {
-	id, err := parseID(req.ID)
+	id, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 const (
@@ -140,7 +141,7 @@ func (s *statistics) show(answer *openapi.WebhookStats) {
 		shown.ByEvent = append(shown.ByEvent, openapi.StatsByEvent{Event: event, Total: c.total, Successful: c.successful, Failed: c.total - c.successful})
 	}
 	for _, status := range sorted(s.byStatus) {
-		shown.ByStatus = append(shown.ByStatus, openapi.StatsByStatus{Status: answered(int(status)), Total: s.byStatus[status]})
+		shown.ByStatus = append(shown.ByStatus, openapi.StatsByStatus{Status: render.Status(status), Total: s.byStatus[status]})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 // testTimeout is longer than an attempt may take, with the writing of its log row.
@@ -56,7 +57,7 @@ func (s *Service) TestWebhook(ctx context.Context, req openapi.TestWebhookReques
 		return nil, store.ErrNotFound
 	}
 	shown := openapi.TestWebhook200JSONResponse{
-		LogID: result.LogID, Success: result.Success, Status: answered(result.Status), DurationMs: int(result.DurationMs),
+		LogID: result.LogID, Success: result.Success, Status: render.Status(result.Status), DurationMs: int(result.DurationMs),
 	}
 	if result.ResponseBody != "" {
 		shown.ResponseBody = &result.ResponseBody

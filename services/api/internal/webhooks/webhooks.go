@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -31,6 +30,7 @@ import (
 	"github.com/primezap/primezap/services/api/internal/page"
 	"github.com/primezap/primezap/services/api/internal/param"
 	"github.com/primezap/primezap/services/api/internal/quota"
+	"github.com/primezap/primezap/services/api/internal/render"
 )
 
 // Service implements the operations on webhooks.
@@ -162,7 +162,7 @@ func (s *Service) UpdateWebhook(ctx context.Context, req openapi.UpdateWebhookRe
 // change edits a webhook under its lock: of two merges at once, neither loses
 // what the other changed. An edit that changes nothing leaves no trace.
 func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db.Webhook, error) {
-	hook, err := parseID(id)
+	hook, err := param.ID(id)
 	if err != nil {
 		return db.Webhook{}, err
 	}
@@ -201,7 +201,7 @@ func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db
 
 // DeleteWebhook serves DELETE /api/custom-webhooks/{id}.
 func (s *Service) DeleteWebhook(ctx context.Context, req openapi.DeleteWebhookRequestObject) (openapi.DeleteWebhookResponseObject, error) {
-	hook, err := parseID(req.ID)
+	hook, err := param.ID(req.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +243,7 @@ func same(before, after db.Webhook) bool {
 
 // of runs fn in the tenant's transaction with one of its webhooks.
 func (s *Service) of(ctx context.Context, id string, fn func(*db.Queries, db.Webhook) error) error {
-	hook, err := parseID(id)
+	hook, err := param.ID(id)
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ func show(row db.Webhook) openapi.Webhook {
 		ID: row.ID, Name: row.Name, URL: row.Url, Description: row.Description, Events: row.Events,
 		Active: row.Active, Headers: make(openapi.Headers, len(row.HeaderNames)), Filter: row.Filter,
 		Retry:       openapi.RetryPolicy{DelaysSeconds: make([]int, len(row.RetryDelays)), AutoRecover: row.AutoRecover},
-		Operational: row.Operational, SecretHint: row.SecretHint, DisabledAt: utc(row.DisabledAt), DisabledReason: row.DisabledReason,
+		Operational: row.Operational, SecretHint: row.SecretHint, DisabledAt: render.Time(row.DisabledAt), DisabledReason: row.DisabledReason,
 		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 	for _, name := range row.HeaderNames {
@@ -319,28 +319,12 @@ func tenantOf(ctx context.Context) uuid.UUID {
 	return p.Tenant
 }
 
-// parseID reads an id in its one form. No row has another.
-func parseID(s string) (uuid.UUID, error) {
-	id, err := uuid.Parse(s)
-	if err != nil || len(s) != 36 {
-		return uuid.Nil, store.ErrNotFound
-	}
-	return id, nil
-}
-
 // found turns the absence of a row into the product's own error.
 func found(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return store.ErrNotFound
 	}
 	return err
-}
-
-func utc(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	return new(t.UTC())
 }
 
 func each[From, To any](rows []From, show func(From) To) []To {
