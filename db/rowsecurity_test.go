@@ -29,10 +29,11 @@ var crossing = map[string][]string{
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
 		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily", "webhook_queue", "webhook_lanes", "webhook_health",
 		"erasures", "tenant_deletions", "audit_log", "replays",
+		"connections", "integration_rate_limits", "contacts", "contact_identities", "conversations", "messages", "channel_updates",
 	},
-	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
+	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections"},
 	// It hands functions over to the definer, so it is a member of it: no more.
-	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health"},
+	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections"},
 }
 
 // The tenants of every probe.
@@ -131,7 +132,13 @@ func columns(t testing.TB, super *pgx.Conn, name string) []column {
 }
 
 // literals are values for columns that no random value of their type will do for.
-var literals = map[string]string{}
+var literals = map[string]string{
+	"connections.channel":                 "'whatsapp'",
+	"contacts.source":                     "'whatsapp'",
+	"contact_identities.kind":             "'phone'",
+	"integration_rate_limits.window_type": "'per_minute'",
+	"messages.direction":                  "'inbound'",
+}
 
 // literal is a value for a column of a row that stands beside others.
 func literal(t testing.TB, name string, c column) string {

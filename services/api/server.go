@@ -126,6 +126,7 @@ type handlers struct {
 	*access
 	*forgetting
 	operations
+	rest
 }
 
 func (s *Server) routes(cfg Config, doc document, authenticate echo.MiddlewareFunc, h openapi.StrictServerInterface) {

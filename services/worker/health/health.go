@@ -26,8 +26,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/outbox"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
@@ -192,10 +192,10 @@ func (k *Keeper) warn(ctx context.Context, q *db.Queries, webhook uuid.UUID, lev
 	if err != nil {
 		return fmt.Errorf("read webhook: %w", err)
 	}
-	return raise(ctx, q, hook.TenantID, event.WebhookFailing, hook.At, failing{
+	return outbox.Raise(ctx, q, outbox.Event{Tenant: hook.TenantID, Type: event.WebhookFailing, At: hook.At, Data: failing{
 		Webhook: subject{ID: webhook, Name: hook.Name, URL: hook.Url}, FailingSince: stamp(*streak.FailingSince),
 		ExhaustedCount: streak.Exhausted, DisableAt: stamp(streak.FailingSince.Add(k.after)),
-	})
+	}})
 }
 
 func tell(ctx context.Context, q *db.Queries, webhook uuid.UUID, level int16) (db.TellHealthRow, error) {
@@ -221,7 +221,7 @@ func (k *Keeper) tellDisabled(ctx context.Context, q *db.Queries, webhook uuid.U
 	if streak.FailingSince != nil {
 		d.FailingSince = new(stamp(*streak.FailingSince))
 	}
-	return raise(ctx, q, hook.TenantID, event.WebhookDisabled, hook.DisabledAt, d)
+	return outbox.Raise(ctx, q, outbox.Event{Tenant: hook.TenantID, Type: event.WebhookDisabled, At: hook.DisabledAt, Data: d})
 }
 
 // subject is the webhook that an event tells of.
@@ -248,29 +248,6 @@ type disabled struct {
 
 // stamp is a time as the events have it.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// raise puts an event into the outbox.
-func raise(ctx context.Context, q *db.Queries, tenant uuid.UUID, typ event.Type, at time.Time, data any) error {
-	encoded, err := json.Marshal(data)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", typ, err)
-	}
-	body, err := event.Body(typ, at, encoded)
-	if err != nil {
-		return fmt.Errorf("make body of %s: %w", typ, err)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("make an id: %w", err)
-	}
-	err = q.InsertOutbox(ctx, db.InsertOutboxParams{
-		TenantID: tenant, EventID: id.String(), EventType: string(typ), Day: bus.Day(at), Body: body,
-	})
-	if err != nil {
-		return fmt.Errorf("raise %s: %w", typ, err)
-	}
-	return nil
-}
 
 // state is what of a webhook its disabling changes, as the API shows it.
 type state struct {

@@ -632,6 +632,312 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/connections": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** List connections, newest first */
+        get: operations["listConnections"];
+        put?: never;
+        /**
+         * Connect a number, a page or an account
+         * @description Meta is asked whether the token is the account's own, unless `verify` is false. The
+         *     token is sealed, and no answer shows it. 409 for an account that is connected already,
+         *     by whomever: only who proves by OAuth that it is theirs takes it over.
+         */
+        post: operations["createConnection"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{id}": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        /** Read a connection */
+        get: operations["getConnection"];
+        put?: never;
+        post?: never;
+        /**
+         * Delete a connection
+         * @description Nothing more is sent through it, its token is forgotten, and what arrives for it is passed over. Conversations stay.
+         */
+        delete: operations["deleteConnection"];
+        options?: never;
+        head?: never;
+        /**
+         * Change some fields of a connection
+         * @description A field that is absent stays. A new token is checked with Meta as at creation, and
+         *     makes a connection that waits for one (`reconnect`) active again.
+         */
+        patch: operations["updateConnection"];
+        trace?: never;
+    };
+    "/api/connections/{id}/rate-limit": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        /** Read the rate limit of a connection */
+        get: operations["getRateLimit"];
+        /**
+         * Set limits of a connection
+         * @description A window that is absent takes the default again. What is used of a window stays used.
+         */
+        put: operations["setRateLimit"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/connections/{id}/rate-limit/reset": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Begin windows anew
+         * @description Of one kind, or all three.
+         */
+        post: operations["resetRateLimit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/contacts": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** List contacts, newest first */
+        get: operations["listContacts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/contacts/{id}": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The contact's id */
+                id: components["parameters"]["ContactId"];
+            };
+            cookie?: never;
+        };
+        /** Read a contact */
+        get: operations["getContact"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Change some fields of a contact
+         * @description A field that is absent stays. Raises `contact.updated` if something changes. A name that was set here is not replaced by one of the profile.
+         */
+        patch: operations["updateContact"];
+        trace?: never;
+    };
+    "/api/conversations": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** List conversations, newest first */
+        get: operations["listConversations"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/conversations/{id}": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        /** Read a conversation */
+        get: operations["getConversation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        /**
+         * Assign a conversation, or put it on hold
+         * @description Raises `conversation.updated` if something changes. A closed one is reopened first.
+         */
+        patch: operations["updateConversation"];
+        trace?: never;
+    };
+    "/api/conversations/{id}/close": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Close a conversation
+         * @description Raises `conversation.closed`; a closed one stays as it is. The next message of the contact begins another.
+         */
+        post: operations["closeConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/conversations/{id}/reopen": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Open a closed conversation again
+         * @description Raises `conversation.updated`; an open one stays as it is. 409 where the contact has another open one on this connection.
+         */
+        post: operations["reopenConversation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/conversations/{id}/messages": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        /** List messages of a conversation, newest first */
+        get: operations["listMessages"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/meta": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Answer Meta's challenge
+         * @description Meta asks so when the URL is entered in the app's dashboard.
+         */
+        get: operations["verifyMetaWebhook"];
+        put?: never;
+        /**
+         * Take what Meta tells of WhatsApp, Messenger and Instagram
+         * @description Up to 1 000 updates in 3 MB, signed with one of META_APP_SECRETS. Answered once all
+         *     is stored; what comes again is stored once. An update of an account that nobody
+         *     connected is passed over.
+         */
+        post: operations["receiveMetaWebhook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -2090,6 +2396,192 @@ export interface components {
             /** Format: date-time */
             finishedAt: string | null;
         };
+        /** @enum {string} */
+        Channel: "whatsapp" | "facebook" | "instagram";
+        /**
+         * @description `reconnect`: Meta refuses the token, and nothing is sent until there is another;
+         *     `paused`: nothing is sent until somebody makes it active
+         * @enum {string}
+         */
+        ConnectionStatus: "active" | "reconnect" | "paused";
+        Credentials: {
+            /** @description The system user's token of a WhatsApp account, or the page's token */
+            accessToken: string;
+        };
+        ConnectionInput: {
+            channel: components["schemas"]["Channel"];
+            name: string;
+            /** @description Meta's id of the phone number */
+            externalId: string;
+            /** @description Of an Instagram account the page that it is linked with */
+            pageId?: string | null;
+            credentials: components["schemas"]["Credentials"];
+            limits?: components["schemas"]["RateLimitInput"];
+        };
+        ConnectionPatch: {
+            name?: string | null;
+            /** @enum {string|null} */
+            status?: "active" | "paused" | null;
+            credentials?: components["schemas"]["Credentials"] | null;
+            limits?: components["schemas"]["RateLimitInput"] | null;
+        };
+        Connection: {
+            /** Format: uuid */
+            id: string;
+            channel: components["schemas"]["Channel"];
+            name: string;
+            externalId: string;
+            pageId: string | null;
+            status: components["schemas"]["ConnectionStatus"];
+            /** @description What Meta calls it: the number, the page's name, the user name. Null where Meta was not asked */
+            accountName: string | null;
+            /** @description What Meta last refused; null after a success */
+            lastError: {
+                message: string;
+                /** Format: date-time */
+                at: string;
+            } | null;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+        };
+        ConnectionPage: {
+            data: components["schemas"]["Connection"][];
+            pagination: components["schemas"]["Pagination"];
+        };
+        /** @enum {string} */
+        WindowType: "per_minute" | "per_hour" | "per_day";
+        /** @description Messages that may be sent in each window */
+        RateLimitInput: {
+            per_minute?: number | null;
+            per_hour?: number | null;
+            per_day?: number | null;
+        };
+        RateLimitResetInput: {
+            /**
+             * @description Absent
+             * @enum {string|null}
+             */
+            windowType?: "per_minute" | "per_hour" | "per_day" | null;
+        };
+        RateLimitWindow: {
+            windowType: components["schemas"]["WindowType"];
+            maxRequests: number;
+            used: number;
+            remaining: number;
+            /**
+             * Format: date-time
+             * @description When the window ends; null where none has begun: the next message begins one
+             */
+            resetsAt: string | null;
+        };
+        RateLimitState: {
+            /** Format: uuid */
+            connectionId: string;
+            /** @description The minute, the hour, the day */
+            windows: components["schemas"]["RateLimitWindow"][];
+        };
+        /** @description A member of the CRM's team */
+        Agent: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+        };
+        Contact: {
+            /** Format: uuid */
+            id: string;
+            name: string;
+            /** @description E.164; null for whoever is known from Instagram, Messenger or by a WhatsApp user name alone */
+            phone: string | null;
+            email: string | null;
+            /** @description User name without @ */
+            instagram: string | null;
+            tags: string[];
+            /** @enum {string} */
+            source: "whatsapp" | "instagram" | "facebook";
+            owner: components["schemas"]["Agent"] | null;
+            customFields: {
+                [key: string]: unknown;
+            };
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+        };
+        ContactPatch: {
+            /** @description Null: the profile's again */
+            name?: string | null;
+            email?: string | null;
+            instagram?: string | null;
+            tags?: string[] | null;
+            owner?: components["schemas"]["Agent"] | null;
+            /** @description Replaced as a whole; values are texts, numbers, booleans or null */
+            customFields?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        ContactPage: {
+            data: components["schemas"]["Contact"][];
+            pagination: components["schemas"]["Pagination"];
+        };
+        /** @enum {string} */
+        ConversationStatus: "open" | "pending" | "closed";
+        Conversation: {
+            /** Format: uuid */
+            id: string;
+            channel: components["schemas"]["Channel"];
+            /** Format: uuid */
+            connectionId: string;
+            /** Format: uuid */
+            contactId: string;
+            status: components["schemas"]["ConversationStatus"];
+            assignee: components["schemas"]["Agent"] | null;
+            /** Format: date-time */
+            lastMessageAt: string | null;
+            /**
+             * Format: date-time
+             * @description When the contact last wrote: free text may be sent for 24 hours from then
+             */
+            lastInboundAt: string | null;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+            /** Format: date-time */
+            closedAt: string | null;
+        };
+        ConversationPatch: {
+            /** @enum {string|null} */
+            status?: "open" | "pending" | null;
+            assignee?: components["schemas"]["Agent"] | null;
+        };
+        ConversationPage: {
+            data: components["schemas"]["Conversation"][];
+            pagination: components["schemas"]["Pagination"];
+        };
+        /** @description As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema. */
+        Message: {
+            /** Format: uuid */
+            id: string;
+            /** @description Meta's id; absent where it gave none */
+            externalId?: string;
+            channel: components["schemas"]["Channel"];
+            /** @enum {string} */
+            direction: "inbound" | "outbound";
+            type: string;
+            text: string | null;
+            /** @enum {string} */
+            status: "received" | "accepted" | "sent" | "delivered" | "read" | "played" | "failed";
+            /** Format: date-time */
+            sentAt: string;
+        } & {
+            [key: string]: unknown;
+        };
+        MessagePage: {
+            data: components["schemas"]["Message"][];
+            pagination: components["schemas"]["Pagination"];
+        };
     };
     responses: {
         /** @description The request cannot be read */
@@ -2189,6 +2681,15 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
+        /** @description Meta did not answer as it should */
+        BadGateway: {
+            headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
         /** @description It cannot be done now; the same request may be made again */
         Unavailable: {
             headers: {
@@ -2225,6 +2726,12 @@ export interface components {
         ErasureId: string;
         /** @description The deletion's id, not the tenant's */
         TenantDeletionId: string;
+        /** @description The connection's id */
+        ConnectionId: string;
+        /** @description The contact's id */
+        ContactId: string;
+        /** @description The conversation's id */
+        ConversationId: string;
         /** @description The id that the event was accepted under, which receivers have as `webhook-id` */
         EventId: string;
         /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
@@ -3408,6 +3915,687 @@ export interface operations {
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listConnections: {
+        parameters: {
+            query?: {
+                /** @description Only those of a channel */
+                channel?: string;
+                /** @description Only those in a state */
+                status?: string;
+                /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
+                page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
+                limit?: components["parameters"]["Limit"];
+                /** @description A `nextCursor`, instead of a page */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of connections */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConnectionPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    createConnection: {
+        parameters: {
+            query?: {
+                /** @description `false`: do not ask Meta */
+                verify?: boolean;
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConnectionInput"];
+            };
+        };
+        responses: {
+            /** @description The connection */
+            201: {
+                headers: {
+                    Location?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getConnection: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The connection */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteConnection: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Deleted */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateConnection: {
+        parameters: {
+            query?: {
+                /** @description `false`: do not ask Meta */
+                verify?: boolean;
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConnectionPatch"];
+            };
+        };
+        responses: {
+            /** @description The connection as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Connection"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getRateLimit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its three windows */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimitPolicy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitState"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    setRateLimit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RateLimitInput"];
+            };
+        };
+        responses: {
+            /** @description Its three windows as they are now */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimitPolicy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitState"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    resetRateLimit: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The connection's id */
+                id: components["parameters"]["ConnectionId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RateLimitResetInput"];
+            };
+        };
+        responses: {
+            /** @description The three windows as they are now */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimitPolicy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RateLimitState"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listContacts: {
+        parameters: {
+            query?: {
+                /** @description Only the one with a number in E.164, such as +5511912345678 */
+                phone?: string;
+                /** @description Only those with a tag */
+                tag?: string;
+                /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
+                page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
+                limit?: components["parameters"]["Limit"];
+                /** @description A `nextCursor`, instead of a page */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of contacts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ContactPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getContact: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The contact's id */
+                id: components["parameters"]["ContactId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The contact */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Contact"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateContact: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The contact's id */
+                id: components["parameters"]["ContactId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ContactPatch"];
+            };
+        };
+        responses: {
+            /** @description The contact as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Contact"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listConversations: {
+        parameters: {
+            query?: {
+                /** @description Only those in a state */
+                status?: string;
+                /** @description Only those of a connection */
+                connectionId?: string;
+                /** @description Only those with a contact */
+                contactId?: string;
+                /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
+                page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
+                limit?: components["parameters"]["Limit"];
+                /** @description A `nextCursor`, instead of a page */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of conversations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ConversationPage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The conversation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Conversation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    updateConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ConversationPatch"];
+            };
+        };
+        responses: {
+            /** @description The conversation as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Conversation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    closeConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The conversation as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Conversation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    reopenConversation: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The conversation as it is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Conversation"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    listMessages: {
+        parameters: {
+            query?: {
+                /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
+                page?: components["parameters"]["Page"];
+                /** @description Entries of a page */
+                limit?: components["parameters"]["Limit"];
+                /** @description A `nextCursor`, instead of a page */
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path: {
+                /** @description The conversation's id */
+                id: components["parameters"]["ConversationId"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of messages */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MessagePage"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    verifyMetaWebhook: {
+        parameters: {
+            query?: {
+                /** @description `subscribe` */
+                "hub.mode"?: string;
+                /** @description The token that was entered beside the URL, META_VERIFY_TOKEN */
+                "hub.verify_token"?: string;
+                /** @description What is answered */
+                "hub.challenge"?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The challenge as it was sent */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            403: components["responses"]["Forbidden"];
+            422: components["responses"]["Invalid"];
+        };
+    };
+    receiveMetaWebhook: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description `sha256=` and the HMAC of the body's bytes in hexadecimal */
+                "X-Hub-Signature-256"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": unknown;
+            };
+        };
+        responses: {
+            /** @description All is stored */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            413: components["responses"]["TooLarge"];
             503: components["responses"]["Unavailable"];
         };
     };

@@ -21,6 +21,90 @@ import (
 	"github.com/primezap/primezap/services/api/internal/strict"
 )
 
+// Defines values for Channel.
+const (
+	ChannelFacebook  Channel = "facebook"
+	ChannelInstagram Channel = "instagram"
+	ChannelWhatsapp  Channel = "whatsapp"
+)
+
+// Valid indicates whether the value is a known member of the Channel enum.
+func (e Channel) Valid() bool {
+	switch e {
+	case ChannelFacebook:
+		return true
+	case ChannelInstagram:
+		return true
+	case ChannelWhatsapp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ConnectionStatus.
+const (
+	Active    ConnectionStatus = "active"
+	Paused    ConnectionStatus = "paused"
+	Reconnect ConnectionStatus = "reconnect"
+)
+
+// Valid indicates whether the value is a known member of the ConnectionStatus enum.
+func (e ConnectionStatus) Valid() bool {
+	switch e {
+	case Active:
+		return true
+	case Paused:
+		return true
+	case Reconnect:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ContactSource.
+const (
+	ContactSourceFacebook  ContactSource = "facebook"
+	ContactSourceInstagram ContactSource = "instagram"
+	ContactSourceWhatsapp  ContactSource = "whatsapp"
+)
+
+// Valid indicates whether the value is a known member of the ContactSource enum.
+func (e ContactSource) Valid() bool {
+	switch e {
+	case ContactSourceFacebook:
+		return true
+	case ContactSourceInstagram:
+		return true
+	case ContactSourceWhatsapp:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ConversationStatus.
+const (
+	ConversationStatusClosed  ConversationStatus = "closed"
+	ConversationStatusOpen    ConversationStatus = "open"
+	ConversationStatusPending ConversationStatus = "pending"
+)
+
+// Valid indicates whether the value is a known member of the ConversationStatus enum.
+func (e ConversationStatus) Valid() bool {
+	switch e {
+	case ConversationStatusClosed:
+		return true
+	case ConversationStatusOpen:
+		return true
+	case ConversationStatusPending:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeliveryState.
 const (
 	Exhausted DeliveryState = "exhausted"
@@ -105,6 +189,30 @@ func (e Kind) Valid() bool {
 	}
 }
 
+// Defines values for RateLimitResetInputWindowType.
+const (
+	RateLimitResetInputWindowTypeLessThanNil RateLimitResetInputWindowType = "<nil>"
+	RateLimitResetInputWindowTypePerDay      RateLimitResetInputWindowType = "per_day"
+	RateLimitResetInputWindowTypePerHour     RateLimitResetInputWindowType = "per_hour"
+	RateLimitResetInputWindowTypePerMinute   RateLimitResetInputWindowType = "per_minute"
+)
+
+// Valid indicates whether the value is a known member of the RateLimitResetInputWindowType enum.
+func (e RateLimitResetInputWindowType) Valid() bool {
+	switch e {
+	case RateLimitResetInputWindowTypeLessThanNil:
+		return true
+	case RateLimitResetInputWindowTypePerDay:
+		return true
+	case RateLimitResetInputWindowTypePerHour:
+		return true
+	case RateLimitResetInputWindowTypePerMinute:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ReplayState.
 const (
 	ReplayStateCancelled ReplayState = "cancelled"
@@ -159,6 +267,27 @@ func (e Scope) Valid() bool {
 	}
 }
 
+// Defines values for WindowType.
+const (
+	WindowTypePerDay    WindowType = "per_day"
+	WindowTypePerHour   WindowType = "per_hour"
+	WindowTypePerMinute WindowType = "per_minute"
+)
+
+// Valid indicates whether the value is a known member of the WindowType enum.
+func (e WindowType) Valid() bool {
+	switch e {
+	case WindowTypePerDay:
+		return true
+	case WindowTypePerHour:
+		return true
+	case WindowTypePerMinute:
+		return true
+	default:
+		return false
+	}
+}
+
 // APIKey Examples: {"createdAt":"2026-03-02T12:00:00Z","hint":"9fQw","id":"0198c0f0-1111-7222-8333-444455556666","lastUsedAt":null,"name":"CRM back end","scopes":["events:write"]}
 type APIKey struct {
 	CreatedAt time.Time `json:"createdAt"`
@@ -198,6 +327,12 @@ type APIKeyWithKey struct {
 	LastUsedAt *time.Time `json:"lastUsedAt"`
 	Name       string     `json:"name"`
 	Scopes     []string   `json:"scopes"`
+}
+
+// Agent A member of the CRM's team
+type Agent struct {
+	ID   openapi_types.UUID `json:"id"`
+	Name string             `json:"name"`
 }
 
 // AttemptError defines model for AttemptError.
@@ -240,6 +375,145 @@ type BulkResult struct {
 	// Complete False when the time for one request was over before all were dealt with; ask again
 	Complete bool  `json:"complete"`
 	Count    int64 `json:"count"`
+}
+
+// Channel defines model for Channel.
+type Channel string
+
+// Connection defines model for Connection.
+type Connection struct {
+	// AccountName What Meta calls it: the number, the page's name, the user name. Null where Meta was not asked
+	AccountName *string            `json:"accountName"`
+	Channel     Channel            `json:"channel"`
+	CreatedAt   time.Time          `json:"createdAt"`
+	ExternalID  string             `json:"externalId"`
+	ID          openapi_types.UUID `json:"id"`
+
+	// LastError What Meta last refused; null after a success
+	LastError *struct {
+		At      time.Time `json:"at"`
+		Message string    `json:"message"`
+	} `json:"lastError"`
+	Name   string  `json:"name"`
+	PageID *string `json:"pageId"`
+
+	// Status `reconnect`: Meta refuses the token, and nothing is sent until there is another;
+	// `paused`: nothing is sent until somebody makes it active
+	Status    ConnectionStatus `json:"status"`
+	UpdatedAt time.Time        `json:"updatedAt"`
+}
+
+// ConnectionInput defines model for ConnectionInput.
+type ConnectionInput struct {
+	Channel     Channel     `json:"channel"`
+	Credentials Credentials `json:"credentials"`
+
+	// ExternalID Meta's id of the phone number
+	ExternalID string `json:"externalId"`
+
+	// Limits Messages that may be sent in each window
+	Limits *RateLimitInput `json:"limits,omitempty"`
+	Name   string          `json:"name"`
+
+	// PageID Of an Instagram account the page that it is linked with
+	PageID *string `json:"pageId,omitempty"`
+}
+
+// ConnectionPage defines model for ConnectionPage.
+type ConnectionPage struct {
+	Data       []Connection `json:"data"`
+	Pagination Pagination   `json:"pagination"`
+}
+
+// ConnectionPatch defines model for ConnectionPatch.
+type ConnectionPatch struct {
+	Credentials strict.Optional[Credentials]      `json:"credentials,omitempty"`
+	Limits      strict.Optional[RateLimitInput]   `json:"limits,omitempty"`
+	Name        strict.Optional[string]           `json:"name,omitempty"`
+	Status      strict.Optional[ConnectionStatus] `json:"status,omitempty"`
+}
+
+// ConnectionStatus `reconnect`: Meta refuses the token, and nothing is sent until there is another;
+// `paused`: nothing is sent until somebody makes it active
+type ConnectionStatus string
+
+// Contact defines model for Contact.
+type Contact struct {
+	CreatedAt    time.Time          `json:"createdAt"`
+	CustomFields json.RawMessage    `json:"customFields"`
+	Email        *string            `json:"email"`
+	ID           openapi_types.UUID `json:"id"`
+
+	// Instagram User name without @
+	Instagram *string `json:"instagram"`
+	Name      string  `json:"name"`
+	Owner     *Agent  `json:"owner"`
+
+	// Phone E.164; null for whoever is known from Instagram, Messenger or by a WhatsApp user name alone
+	Phone     *string       `json:"phone"`
+	Source    ContactSource `json:"source"`
+	Tags      []string      `json:"tags"`
+	UpdatedAt time.Time     `json:"updatedAt"`
+}
+
+// ContactSource defines model for Contact.Source.
+type ContactSource string
+
+// ContactPage defines model for ContactPage.
+type ContactPage struct {
+	Data       []Contact  `json:"data"`
+	Pagination Pagination `json:"pagination"`
+}
+
+// ContactPatch defines model for ContactPatch.
+type ContactPatch struct {
+	// CustomFields Replaced as a whole; values are texts, numbers, booleans or null
+	CustomFields strict.Optional[json.RawMessage] `json:"customFields,omitempty"`
+	Email        strict.Optional[string]          `json:"email,omitempty"`
+	Instagram    strict.Optional[string]          `json:"instagram,omitempty"`
+
+	// Name Null: the profile's again
+	Name  strict.Optional[string]   `json:"name,omitempty"`
+	Owner strict.Optional[Agent]    `json:"owner,omitempty"`
+	Tags  strict.Optional[[]string] `json:"tags,omitempty"`
+}
+
+// Conversation defines model for Conversation.
+type Conversation struct {
+	Assignee     *Agent             `json:"assignee"`
+	Channel      Channel            `json:"channel"`
+	ClosedAt     *time.Time         `json:"closedAt"`
+	ConnectionID openapi_types.UUID `json:"connectionId"`
+	ContactID    openapi_types.UUID `json:"contactId"`
+	CreatedAt    time.Time          `json:"createdAt"`
+	ID           openapi_types.UUID `json:"id"`
+
+	// LastInboundAt When the contact last wrote: free text may be sent for 24 hours from then
+	LastInboundAt *time.Time         `json:"lastInboundAt"`
+	LastMessageAt *time.Time         `json:"lastMessageAt"`
+	Status        ConversationStatus `json:"status"`
+	UpdatedAt     time.Time          `json:"updatedAt"`
+}
+
+// ConversationPage defines model for ConversationPage.
+type ConversationPage struct {
+	Data       []Conversation `json:"data"`
+	Pagination Pagination     `json:"pagination"`
+}
+
+// ConversationPatch defines model for ConversationPatch.
+type ConversationPatch struct {
+	Assignee strict.Optional[Agent]              `json:"assignee,omitempty"`
+	Status   strict.Optional[ConversationStatus] `json:"status,omitempty"`
+}
+
+// ConversationStatus defines model for ConversationStatus.
+type ConversationStatus string
+
+// Credentials defines model for Credentials.
+type Credentials struct {
+	// AccessToken The system user's token of a WhatsApp account, or the page's token
+	AccessToken *string `json:"accessToken,omitempty"`
 }
 
 // Delivery Examples: {"attempt":2,"createdAt":"2026-03-02T12:00:01.3Z","event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastError":"status: the endpoint answered 500","lastStatus":500,"nextAttemptAt":"2026-03-02T12:00:02.25Z","state":"retrying","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}
@@ -426,6 +700,15 @@ type JobState string
 // Kind defines model for Kind.
 type Kind string
 
+// Message As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema.
+type Message = json.RawMessage
+
+// MessagePage defines model for MessagePage.
+type MessagePage struct {
+	Data       []Message  `json:"data"`
+	Pagination Pagination `json:"pagination"`
+}
+
 // Pagination defines model for Pagination.
 type Pagination struct {
 	Limit int `json:"limit"`
@@ -451,6 +734,41 @@ type Problem = problem.Problem
 // counted, test calls are not. Deliveries beyond it wait in the webhook's queue.
 type Rate struct {
 	PerSecond int `json:"perSecond"`
+}
+
+// RateLimitInput Messages that may be sent in each window
+type RateLimitInput struct {
+	PerDay    *int `json:"per_day,omitempty"`
+	PerHour   *int `json:"per_hour,omitempty"`
+	PerMinute *int `json:"per_minute,omitempty"`
+}
+
+// RateLimitResetInput defines model for RateLimitResetInput.
+type RateLimitResetInput struct {
+	// WindowType Absent
+	WindowType *RateLimitResetInputWindowType `json:"windowType,omitempty"`
+}
+
+// RateLimitResetInputWindowType Absent
+type RateLimitResetInputWindowType string
+
+// RateLimitState defines model for RateLimitState.
+type RateLimitState struct {
+	ConnectionID openapi_types.UUID `json:"connectionId"`
+
+	// Windows The minute, the hour, the day
+	Windows []RateLimitWindow `json:"windows"`
+}
+
+// RateLimitWindow defines model for RateLimitWindow.
+type RateLimitWindow struct {
+	MaxRequests int `json:"maxRequests"`
+	Remaining   int `json:"remaining"`
+
+	// ResetsAt When the window ends; null where none has begun: the next message begins one
+	ResetsAt   *time.Time `json:"resetsAt"`
+	Used       int        `json:"used"`
+	WindowType WindowType `json:"windowType"`
 }
 
 // RegenerateSecretInput Examples: {"gracePeriodSeconds":3600}
@@ -774,8 +1092,20 @@ type WebhookWithSecret struct {
 	URL        string    `json:"url"`
 }
 
+// WindowType defines model for WindowType.
+type WindowType string
+
 // APIKeyID defines model for APIKeyId.
 type APIKeyID = string
+
+// ConnectionID defines model for ConnectionId.
+type ConnectionID = string
+
+// ContactID defines model for ContactId.
+type ContactID = string
+
+// ConversationID defines model for ConversationId.
+type ConversationID = string
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -806,6 +1136,9 @@ type TenantID = openapi_types.UUID
 
 // WebhookID defines model for WebhookId.
 type WebhookID = string
+
+// BadGateway Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
+type BadGateway = Problem
 
 // BadRequest Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
 type BadRequest = Problem
@@ -869,6 +1202,87 @@ type ListAuditLogParams struct {
 	// To Before this time
 	To *string `form:"to,omitempty" json:"to,omitempty"`
 
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListConnectionsParams defines parameters for ListConnections.
+type ListConnectionsParams struct {
+	// Channel Only those of a channel
+	Channel *string `form:"channel,omitempty" json:"channel,omitempty"`
+
+	// Status Only those in a state
+	Status *string `form:"status,omitempty" json:"status,omitempty"`
+
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateConnectionParams defines parameters for CreateConnection.
+type CreateConnectionParams struct {
+	// Verify `false`: do not ask Meta
+	Verify *string `form:"verify,omitempty" json:"verify,omitempty"`
+}
+
+// UpdateConnectionParams defines parameters for UpdateConnection.
+type UpdateConnectionParams struct {
+	// Verify `false`: do not ask Meta
+	Verify *string `form:"verify,omitempty" json:"verify,omitempty"`
+}
+
+// ListContactsParams defines parameters for ListContacts.
+type ListContactsParams struct {
+	// Phone Only the one with a number in E.164, such as +5511912345678
+	Phone *string `form:"phone,omitempty" json:"phone,omitempty"`
+
+	// Tag Only those with a tag
+	Tag *string `form:"tag,omitempty" json:"tag,omitempty"`
+
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListConversationsParams defines parameters for ListConversations.
+type ListConversationsParams struct {
+	// Status Only those in a state
+	Status *string `form:"status,omitempty" json:"status,omitempty"`
+
+	// ConnectionID Only those of a connection
+	ConnectionID *string `form:"connectionId,omitempty" json:"connectionId,omitempty"`
+
+	// ContactID Only those with a contact
+	ContactID *string `form:"contactId,omitempty" json:"contactId,omitempty"`
+
+	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
+	Page *Page `form:"page,omitempty" json:"page,omitempty"`
+
+	// Limit Entries of a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor A `nextCursor`, instead of a page
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListMessagesParams defines parameters for ListMessages.
+type ListMessagesParams struct {
 	// Page From 1. Reaches the first 10 000 entries; a cursor reads on.
 	Page *Page `form:"page,omitempty" json:"page,omitempty"`
 
@@ -986,8 +1400,47 @@ type PublishEventsParams struct {
 	Traceparent *string `json:"traceparent,omitempty"`
 }
 
+// VerifyMetaWebhookParams defines parameters for VerifyMetaWebhook.
+type VerifyMetaWebhookParams struct {
+	// HubMode `subscribe`
+	HubMode *string `form:"hub.mode,omitempty" json:"hub.mode,omitempty"`
+
+	// HubVerifyToken The token that was entered beside the URL, META_VERIFY_TOKEN
+	HubVerifyToken *string `form:"hub.verify_token,omitempty" json:"hub.verify_token,omitempty"`
+
+	// HubChallenge What is answered
+	HubChallenge *string `form:"hub.challenge,omitempty" json:"hub.challenge,omitempty"`
+}
+
+// ReceiveMetaWebhookJSONBody defines parameters for ReceiveMetaWebhook.
+type ReceiveMetaWebhookJSONBody = json.RawMessage
+
+// ReceiveMetaWebhookParams defines parameters for ReceiveMetaWebhook.
+type ReceiveMetaWebhookParams struct {
+	// XHubSignature256 `sha256=` and the HMAC of the body's bytes in hexadecimal
+	XHubSignature256 *string `json:"X-Hub-Signature-256,omitempty"`
+}
+
 // CreateAPIKeyJSONRequestBody defines body for CreateAPIKey for application/json ContentType.
 type CreateAPIKeyJSONRequestBody = APIKeyInput
+
+// CreateConnectionJSONRequestBody defines body for CreateConnection for application/json ContentType.
+type CreateConnectionJSONRequestBody = ConnectionInput
+
+// UpdateConnectionJSONRequestBody defines body for UpdateConnection for application/json ContentType.
+type UpdateConnectionJSONRequestBody = ConnectionPatch
+
+// SetRateLimitJSONRequestBody defines body for SetRateLimit for application/json ContentType.
+type SetRateLimitJSONRequestBody = RateLimitInput
+
+// ResetRateLimitJSONRequestBody defines body for ResetRateLimit for application/json ContentType.
+type ResetRateLimitJSONRequestBody = RateLimitResetInput
+
+// UpdateContactJSONRequestBody defines body for UpdateContact for application/json ContentType.
+type UpdateContactJSONRequestBody = ContactPatch
+
+// UpdateConversationJSONRequestBody defines body for UpdateConversation for application/json ContentType.
+type UpdateConversationJSONRequestBody = ConversationPatch
 
 // CreateWebhookJSONRequestBody defines body for CreateWebhook for application/json ContentType.
 type CreateWebhookJSONRequestBody = WebhookInput
@@ -1019,6 +1472,9 @@ type PublishEventsJSONRequestBody = PublishEventsJSONBody
 // CreateTenantDeletionJSONRequestBody defines body for CreateTenantDeletion for application/json ContentType.
 type CreateTenantDeletionJSONRequestBody = TenantDeletionInput
 
+// ReceiveMetaWebhookJSONRequestBody defines body for ReceiveMetaWebhook for application/json ContentType.
+type ReceiveMetaWebhookJSONRequestBody = ReceiveMetaWebhookJSONBody
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// ListAPIKeys List the API keys that are valid, newest first
@@ -1033,6 +1489,57 @@ type ServerInterface interface {
 	// ListAuditLog List who changed what, newest first
 	// (GET /api/audit-log)
 	ListAuditLog(ctx echo.Context, params ListAuditLogParams) error
+	// ListConnections List connections, newest first
+	// (GET /api/connections)
+	ListConnections(ctx echo.Context, params ListConnectionsParams) error
+	// CreateConnection Connect a number, a page or an account
+	// (POST /api/connections)
+	CreateConnection(ctx echo.Context, params CreateConnectionParams) error
+	// DeleteConnection Delete a connection
+	// (DELETE /api/connections/{id})
+	DeleteConnection(ctx echo.Context, id ConnectionID) error
+	// GetConnection Read a connection
+	// (GET /api/connections/{id})
+	GetConnection(ctx echo.Context, id ConnectionID) error
+	// UpdateConnection Change some fields of a connection
+	// (PATCH /api/connections/{id})
+	UpdateConnection(ctx echo.Context, id ConnectionID, params UpdateConnectionParams) error
+	// GetRateLimit Read the rate limit of a connection
+	// (GET /api/connections/{id}/rate-limit)
+	GetRateLimit(ctx echo.Context, id ConnectionID) error
+	// SetRateLimit Set limits of a connection
+	// (PUT /api/connections/{id}/rate-limit)
+	SetRateLimit(ctx echo.Context, id ConnectionID) error
+	// ResetRateLimit Begin windows anew
+	// (POST /api/connections/{id}/rate-limit/reset)
+	ResetRateLimit(ctx echo.Context, id ConnectionID) error
+	// ListContacts List contacts, newest first
+	// (GET /api/contacts)
+	ListContacts(ctx echo.Context, params ListContactsParams) error
+	// GetContact Read a contact
+	// (GET /api/contacts/{id})
+	GetContact(ctx echo.Context, id ContactID) error
+	// UpdateContact Change some fields of a contact
+	// (PATCH /api/contacts/{id})
+	UpdateContact(ctx echo.Context, id ContactID) error
+	// ListConversations List conversations, newest first
+	// (GET /api/conversations)
+	ListConversations(ctx echo.Context, params ListConversationsParams) error
+	// GetConversation Read a conversation
+	// (GET /api/conversations/{id})
+	GetConversation(ctx echo.Context, id ConversationID) error
+	// UpdateConversation Assign a conversation, or put it on hold
+	// (PATCH /api/conversations/{id})
+	UpdateConversation(ctx echo.Context, id ConversationID) error
+	// CloseConversation Close a conversation
+	// (POST /api/conversations/{id}/close)
+	CloseConversation(ctx echo.Context, id ConversationID) error
+	// ListMessages List messages of a conversation, newest first
+	// (GET /api/conversations/{id}/messages)
+	ListMessages(ctx echo.Context, id ConversationID, params ListMessagesParams) error
+	// ReopenConversation Open a closed conversation again
+	// (POST /api/conversations/{id}/reopen)
+	ReopenConversation(ctx echo.Context, id ConversationID) error
 	// ListWebhooks List webhooks, newest first
 	// (GET /api/custom-webhooks)
 	ListWebhooks(ctx echo.Context, params ListWebhooksParams) error
@@ -1126,6 +1633,12 @@ type ServerInterface interface {
 	// GetReadiness Whether the process can serve
 	// (GET /readyz)
 	GetReadiness(ctx echo.Context) error
+	// VerifyMetaWebhook Answer Meta's challenge
+	// (GET /webhooks/meta)
+	VerifyMetaWebhook(ctx echo.Context, params VerifyMetaWebhookParams) error
+	// ReceiveMetaWebhook Take what Meta tells of WhatsApp, Messenger and Instagram
+	// (POST /webhooks/meta)
+	ReceiveMetaWebhook(ctx echo.Context, params ReceiveMetaWebhookParams) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
@@ -1247,6 +1760,409 @@ func (w *ServerInterfaceWrapper) ListAuditLog(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListAuditLog(ctx, params)
+	return err
+}
+
+// ListConnections converts echo context to params.
+func (w *ServerInterfaceWrapper) ListConnections(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListConnectionsParams
+	// ------------- Optional query parameter "channel" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "channel", ctx.QueryParams(), &params.Channel, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter channel: %s", err))
+	}
+
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListConnections(ctx, params)
+	return err
+}
+
+// CreateConnection converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateConnection(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateConnectionParams
+	// ------------- Optional query parameter "verify" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verify", ctx.QueryParams(), &params.Verify, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter verify: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateConnection(ctx, params)
+	return err
+}
+
+// DeleteConnection converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteConnection(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteConnection(ctx, id)
+	return err
+}
+
+// GetConnection converts echo context to params.
+func (w *ServerInterfaceWrapper) GetConnection(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetConnection(ctx, id)
+	return err
+}
+
+// UpdateConnection converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateConnection(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateConnectionParams
+	// ------------- Optional query parameter "verify" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "verify", ctx.QueryParams(), &params.Verify, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter verify: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateConnection(ctx, id, params)
+	return err
+}
+
+// GetRateLimit converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRateLimit(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRateLimit(ctx, id)
+	return err
+}
+
+// SetRateLimit converts echo context to params.
+func (w *ServerInterfaceWrapper) SetRateLimit(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SetRateLimit(ctx, id)
+	return err
+}
+
+// ResetRateLimit converts echo context to params.
+func (w *ServerInterfaceWrapper) ResetRateLimit(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConnectionID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ResetRateLimit(ctx, id)
+	return err
+}
+
+// ListContacts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListContacts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListContactsParams
+	// ------------- Optional query parameter "phone" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "phone", ctx.QueryParams(), &params.Phone, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter phone: %s", err))
+	}
+
+	// ------------- Optional query parameter "tag" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", ctx.QueryParams(), &params.Tag, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter tag: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListContacts(ctx, params)
+	return err
+}
+
+// GetContact converts echo context to params.
+func (w *ServerInterfaceWrapper) GetContact(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ContactID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetContact(ctx, id)
+	return err
+}
+
+// UpdateContact converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateContact(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ContactID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateContact(ctx, id)
+	return err
+}
+
+// ListConversations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListConversations(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListConversationsParams
+	// ------------- Optional query parameter "status" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "status", ctx.QueryParams(), &params.Status, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter status: %s", err))
+	}
+
+	// ------------- Optional query parameter "connectionId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "connectionId", ctx.QueryParams(), &params.ConnectionID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter connectionId: %s", err))
+	}
+
+	// ------------- Optional query parameter "contactId" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "contactId", ctx.QueryParams(), &params.ContactID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter contactId: %s", err))
+	}
+
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListConversations(ctx, params)
+	return err
+}
+
+// GetConversation converts echo context to params.
+func (w *ServerInterfaceWrapper) GetConversation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConversationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetConversation(ctx, id)
+	return err
+}
+
+// UpdateConversation converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateConversation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConversationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateConversation(ctx, id)
+	return err
+}
+
+// CloseConversation converts echo context to params.
+func (w *ServerInterfaceWrapper) CloseConversation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConversationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CloseConversation(ctx, id)
+	return err
+}
+
+// ListMessages converts echo context to params.
+func (w *ServerInterfaceWrapper) ListMessages(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConversationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListMessagesParams
+	// ------------- Optional query parameter "page" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "page", ctx.QueryParams(), &params.Page, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter page: %s", err))
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListMessages(ctx, id, params)
+	return err
+}
+
+// ReopenConversation converts echo context to params.
+func (w *ServerInterfaceWrapper) ReopenConversation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id ConversationID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReopenConversation(ctx, id)
 	return err
 }
 
@@ -1911,6 +2827,67 @@ func (w *ServerInterfaceWrapper) GetReadiness(ctx echo.Context) error {
 	return err
 }
 
+// VerifyMetaWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) VerifyMetaWebhook(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params VerifyMetaWebhookParams
+	// ------------- Optional query parameter "hub.mode" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hub.mode", ctx.QueryParams(), &params.HubMode, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hub.mode: %s", err))
+	}
+
+	// ------------- Optional query parameter "hub.verify_token" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hub.verify_token", ctx.QueryParams(), &params.HubVerifyToken, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hub.verify_token: %s", err))
+	}
+
+	// ------------- Optional query parameter "hub.challenge" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "hub.challenge", ctx.QueryParams(), &params.HubChallenge, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter hub.challenge: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.VerifyMetaWebhook(ctx, params)
+	return err
+}
+
+// ReceiveMetaWebhook converts echo context to params.
+func (w *ServerInterfaceWrapper) ReceiveMetaWebhook(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReceiveMetaWebhookParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Hub-Signature-256" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Hub-Signature-256")]; found {
+		var XHubSignature256 string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Hub-Signature-256, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Hub-Signature-256", valueList[0], &XHubSignature256, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Hub-Signature-256: %s", err))
+		}
+
+		params.XHubSignature256 = &XHubSignature256
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReceiveMetaWebhook(ctx, params)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -1962,6 +2939,23 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/api-keys", wrapper.CreateAPIKey, options.OperationMiddlewares["createAPIKey"]...)
 	router.DELETE(options.BaseURL+"/api/api-keys/:id", wrapper.RevokeAPIKey, options.OperationMiddlewares["revokeAPIKey"]...)
 	router.GET(options.BaseURL+"/api/audit-log", wrapper.ListAuditLog, options.OperationMiddlewares["listAuditLog"]...)
+	router.GET(options.BaseURL+"/api/connections", wrapper.ListConnections, options.OperationMiddlewares["listConnections"]...)
+	router.POST(options.BaseURL+"/api/connections", wrapper.CreateConnection, options.OperationMiddlewares["createConnection"]...)
+	router.DELETE(options.BaseURL+"/api/connections/:id", wrapper.DeleteConnection, options.OperationMiddlewares["deleteConnection"]...)
+	router.GET(options.BaseURL+"/api/connections/:id", wrapper.GetConnection, options.OperationMiddlewares["getConnection"]...)
+	router.PATCH(options.BaseURL+"/api/connections/:id", wrapper.UpdateConnection, options.OperationMiddlewares["updateConnection"]...)
+	router.GET(options.BaseURL+"/api/connections/:id/rate-limit", wrapper.GetRateLimit, options.OperationMiddlewares["getRateLimit"]...)
+	router.PUT(options.BaseURL+"/api/connections/:id/rate-limit", wrapper.SetRateLimit, options.OperationMiddlewares["setRateLimit"]...)
+	router.POST(options.BaseURL+"/api/connections/:id/rate-limit/reset", wrapper.ResetRateLimit, options.OperationMiddlewares["resetRateLimit"]...)
+	router.GET(options.BaseURL+"/api/contacts", wrapper.ListContacts, options.OperationMiddlewares["listContacts"]...)
+	router.GET(options.BaseURL+"/api/contacts/:id", wrapper.GetContact, options.OperationMiddlewares["getContact"]...)
+	router.PATCH(options.BaseURL+"/api/contacts/:id", wrapper.UpdateContact, options.OperationMiddlewares["updateContact"]...)
+	router.GET(options.BaseURL+"/api/conversations", wrapper.ListConversations, options.OperationMiddlewares["listConversations"]...)
+	router.GET(options.BaseURL+"/api/conversations/:id", wrapper.GetConversation, options.OperationMiddlewares["getConversation"]...)
+	router.PATCH(options.BaseURL+"/api/conversations/:id", wrapper.UpdateConversation, options.OperationMiddlewares["updateConversation"]...)
+	router.POST(options.BaseURL+"/api/conversations/:id/close", wrapper.CloseConversation, options.OperationMiddlewares["closeConversation"]...)
+	router.GET(options.BaseURL+"/api/conversations/:id/messages", wrapper.ListMessages, options.OperationMiddlewares["listMessages"]...)
+	router.POST(options.BaseURL+"/api/conversations/:id/reopen", wrapper.ReopenConversation, options.OperationMiddlewares["reopenConversation"]...)
 	router.GET(options.BaseURL+"/api/custom-webhooks", wrapper.ListWebhooks, options.OperationMiddlewares["listWebhooks"]...)
 	router.POST(options.BaseURL+"/api/custom-webhooks", wrapper.CreateWebhook, options.OperationMiddlewares["createWebhook"]...)
 	router.DELETE(options.BaseURL+"/api/custom-webhooks/:id", wrapper.DeleteWebhook, options.OperationMiddlewares["deleteWebhook"]...)
@@ -1993,8 +2987,12 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)
 	router.GET(options.BaseURL+"/openapi.json", wrapper.GetOpenAPI, options.OperationMiddlewares["getOpenAPI"]...)
 	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
+	router.GET(options.BaseURL+"/webhooks/meta", wrapper.VerifyMetaWebhook, options.OperationMiddlewares["verifyMetaWebhook"]...)
+	router.POST(options.BaseURL+"/webhooks/meta", wrapper.ReceiveMetaWebhook, options.OperationMiddlewares["receiveMetaWebhook"]...)
 
 }
+
+type BadGatewayApplicationProblemPlusJSONResponse Problem
 
 type BadRequestApplicationProblemPlusJSONResponse Problem
 
@@ -2132,6 +3130,434 @@ type ListAuditLogResponseObject interface {
 type ListAuditLog200JSONResponse AuditPage
 
 func (response ListAuditLog200JSONResponse) VisitListAuditLogResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListConnectionsRequestObject struct {
+	Params ListConnectionsParams
+}
+
+type ListConnectionsResponseObject interface {
+	VisitListConnectionsResponse(w http.ResponseWriter) error
+}
+
+type ListConnections200JSONResponse ConnectionPage
+
+func (response ListConnections200JSONResponse) VisitListConnectionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateConnectionRequestObject struct {
+	Params CreateConnectionParams
+	Body   *CreateConnectionJSONRequestBody
+}
+
+type CreateConnectionResponseObject interface {
+	VisitCreateConnectionResponse(w http.ResponseWriter) error
+}
+
+type CreateConnection201ResponseHeaders struct {
+	Location *string
+}
+
+type CreateConnection201JSONResponse struct {
+	Body    Connection
+	Headers CreateConnection201ResponseHeaders
+}
+
+func (response CreateConnection201JSONResponse) VisitCreateConnectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteConnectionRequestObject struct {
+	ID ConnectionID `json:"id"`
+}
+
+type DeleteConnectionResponseObject interface {
+	VisitDeleteConnectionResponse(w http.ResponseWriter) error
+}
+
+type DeleteConnection204Response struct {
+}
+
+func (response DeleteConnection204Response) VisitDeleteConnectionResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type GetConnectionRequestObject struct {
+	ID ConnectionID `json:"id"`
+}
+
+type GetConnectionResponseObject interface {
+	VisitGetConnectionResponse(w http.ResponseWriter) error
+}
+
+type GetConnection200JSONResponse Connection
+
+func (response GetConnection200JSONResponse) VisitGetConnectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateConnectionRequestObject struct {
+	ID     ConnectionID `json:"id"`
+	Params UpdateConnectionParams
+	Body   *UpdateConnectionJSONRequestBody
+}
+
+type UpdateConnectionResponseObject interface {
+	VisitUpdateConnectionResponse(w http.ResponseWriter) error
+}
+
+type UpdateConnection200JSONResponse Connection
+
+func (response UpdateConnection200JSONResponse) VisitUpdateConnectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRateLimitRequestObject struct {
+	ID ConnectionID `json:"id"`
+}
+
+type GetRateLimitResponseObject interface {
+	VisitGetRateLimitResponse(w http.ResponseWriter) error
+}
+
+type GetRateLimit200ResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+}
+
+type GetRateLimit200JSONResponse struct {
+	Body    RateLimitState
+	Headers GetRateLimit200ResponseHeaders
+}
+
+func (response GetRateLimit200JSONResponse) VisitGetRateLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetRateLimitRequestObject struct {
+	ID   ConnectionID `json:"id"`
+	Body *SetRateLimitJSONRequestBody
+}
+
+type SetRateLimitResponseObject interface {
+	VisitSetRateLimitResponse(w http.ResponseWriter) error
+}
+
+type SetRateLimit200ResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+}
+
+type SetRateLimit200JSONResponse struct {
+	Body    RateLimitState
+	Headers SetRateLimit200ResponseHeaders
+}
+
+func (response SetRateLimit200JSONResponse) VisitSetRateLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResetRateLimitRequestObject struct {
+	ID   ConnectionID `json:"id"`
+	Body *ResetRateLimitJSONRequestBody
+}
+
+type ResetRateLimitResponseObject interface {
+	VisitResetRateLimitResponse(w http.ResponseWriter) error
+}
+
+type ResetRateLimit200ResponseHeaders struct {
+	RateLimit       *string
+	RateLimitPolicy *string
+}
+
+type ResetRateLimit200JSONResponse struct {
+	Body    RateLimitState
+	Headers ResetRateLimit200ResponseHeaders
+}
+
+func (response ResetRateLimit200JSONResponse) VisitResetRateLimitResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.RateLimit != nil {
+		w.Header().Set("RateLimit", fmt.Sprint(*response.Headers.RateLimit))
+	}
+	if response.Headers.RateLimitPolicy != nil {
+		w.Header().Set("RateLimit-Policy", fmt.Sprint(*response.Headers.RateLimitPolicy))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListContactsRequestObject struct {
+	Params ListContactsParams
+}
+
+type ListContactsResponseObject interface {
+	VisitListContactsResponse(w http.ResponseWriter) error
+}
+
+type ListContacts200JSONResponse ContactPage
+
+func (response ListContacts200JSONResponse) VisitListContactsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetContactRequestObject struct {
+	ID ContactID `json:"id"`
+}
+
+type GetContactResponseObject interface {
+	VisitGetContactResponse(w http.ResponseWriter) error
+}
+
+type GetContact200JSONResponse Contact
+
+func (response GetContact200JSONResponse) VisitGetContactResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateContactRequestObject struct {
+	ID   ContactID `json:"id"`
+	Body *UpdateContactJSONRequestBody
+}
+
+type UpdateContactResponseObject interface {
+	VisitUpdateContactResponse(w http.ResponseWriter) error
+}
+
+type UpdateContact200JSONResponse Contact
+
+func (response UpdateContact200JSONResponse) VisitUpdateContactResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListConversationsRequestObject struct {
+	Params ListConversationsParams
+}
+
+type ListConversationsResponseObject interface {
+	VisitListConversationsResponse(w http.ResponseWriter) error
+}
+
+type ListConversations200JSONResponse ConversationPage
+
+func (response ListConversations200JSONResponse) VisitListConversationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetConversationRequestObject struct {
+	ID ConversationID `json:"id"`
+}
+
+type GetConversationResponseObject interface {
+	VisitGetConversationResponse(w http.ResponseWriter) error
+}
+
+type GetConversation200JSONResponse Conversation
+
+func (response GetConversation200JSONResponse) VisitGetConversationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateConversationRequestObject struct {
+	ID   ConversationID `json:"id"`
+	Body *UpdateConversationJSONRequestBody
+}
+
+type UpdateConversationResponseObject interface {
+	VisitUpdateConversationResponse(w http.ResponseWriter) error
+}
+
+type UpdateConversation200JSONResponse Conversation
+
+func (response UpdateConversation200JSONResponse) VisitUpdateConversationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CloseConversationRequestObject struct {
+	ID ConversationID `json:"id"`
+}
+
+type CloseConversationResponseObject interface {
+	VisitCloseConversationResponse(w http.ResponseWriter) error
+}
+
+type CloseConversation200JSONResponse Conversation
+
+func (response CloseConversation200JSONResponse) VisitCloseConversationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListMessagesRequestObject struct {
+	ID     ConversationID `json:"id"`
+	Params ListMessagesParams
+}
+
+type ListMessagesResponseObject interface {
+	VisitListMessagesResponse(w http.ResponseWriter) error
+}
+
+type ListMessages200JSONResponse MessagePage
+
+func (response ListMessages200JSONResponse) VisitListMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReopenConversationRequestObject struct {
+	ID ConversationID `json:"id"`
+}
+
+type ReopenConversationResponseObject interface {
+	VisitReopenConversationResponse(w http.ResponseWriter) error
+}
+
+type ReopenConversation200JSONResponse Conversation
+
+func (response ReopenConversation200JSONResponse) VisitReopenConversationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -2894,6 +4320,42 @@ func (response GetReadiness200JSONResponse) VisitGetReadinessResponse(w http.Res
 	return err
 }
 
+type VerifyMetaWebhookRequestObject struct {
+	Params VerifyMetaWebhookParams
+}
+
+type VerifyMetaWebhookResponseObject interface {
+	VisitVerifyMetaWebhookResponse(w http.ResponseWriter) error
+}
+
+type VerifyMetaWebhook200TextResponse string
+
+func (response VerifyMetaWebhook200TextResponse) VisitVerifyMetaWebhookResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/plain")
+	w.WriteHeader(200)
+
+	_, err := w.Write([]byte(fmt.Sprint(response)))
+	return err
+}
+
+type ReceiveMetaWebhookRequestObject struct {
+	Params ReceiveMetaWebhookParams
+	Body   *ReceiveMetaWebhookJSONRequestBody
+}
+
+type ReceiveMetaWebhookResponseObject interface {
+	VisitReceiveMetaWebhookResponse(w http.ResponseWriter) error
+}
+
+type ReceiveMetaWebhook200Response struct {
+}
+
+func (response ReceiveMetaWebhook200Response) VisitReceiveMetaWebhookResponse(w http.ResponseWriter) error {
+	w.WriteHeader(200)
+	return nil
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
 	// ListAPIKeys List the API keys that are valid, newest first
@@ -2908,6 +4370,57 @@ type StrictServerInterface interface {
 	// ListAuditLog List who changed what, newest first
 	// (GET /api/audit-log)
 	ListAuditLog(ctx context.Context, request ListAuditLogRequestObject) (ListAuditLogResponseObject, error)
+	// ListConnections List connections, newest first
+	// (GET /api/connections)
+	ListConnections(ctx context.Context, request ListConnectionsRequestObject) (ListConnectionsResponseObject, error)
+	// CreateConnection Connect a number, a page or an account
+	// (POST /api/connections)
+	CreateConnection(ctx context.Context, request CreateConnectionRequestObject) (CreateConnectionResponseObject, error)
+	// DeleteConnection Delete a connection
+	// (DELETE /api/connections/{id})
+	DeleteConnection(ctx context.Context, request DeleteConnectionRequestObject) (DeleteConnectionResponseObject, error)
+	// GetConnection Read a connection
+	// (GET /api/connections/{id})
+	GetConnection(ctx context.Context, request GetConnectionRequestObject) (GetConnectionResponseObject, error)
+	// UpdateConnection Change some fields of a connection
+	// (PATCH /api/connections/{id})
+	UpdateConnection(ctx context.Context, request UpdateConnectionRequestObject) (UpdateConnectionResponseObject, error)
+	// GetRateLimit Read the rate limit of a connection
+	// (GET /api/connections/{id}/rate-limit)
+	GetRateLimit(ctx context.Context, request GetRateLimitRequestObject) (GetRateLimitResponseObject, error)
+	// SetRateLimit Set limits of a connection
+	// (PUT /api/connections/{id}/rate-limit)
+	SetRateLimit(ctx context.Context, request SetRateLimitRequestObject) (SetRateLimitResponseObject, error)
+	// ResetRateLimit Begin windows anew
+	// (POST /api/connections/{id}/rate-limit/reset)
+	ResetRateLimit(ctx context.Context, request ResetRateLimitRequestObject) (ResetRateLimitResponseObject, error)
+	// ListContacts List contacts, newest first
+	// (GET /api/contacts)
+	ListContacts(ctx context.Context, request ListContactsRequestObject) (ListContactsResponseObject, error)
+	// GetContact Read a contact
+	// (GET /api/contacts/{id})
+	GetContact(ctx context.Context, request GetContactRequestObject) (GetContactResponseObject, error)
+	// UpdateContact Change some fields of a contact
+	// (PATCH /api/contacts/{id})
+	UpdateContact(ctx context.Context, request UpdateContactRequestObject) (UpdateContactResponseObject, error)
+	// ListConversations List conversations, newest first
+	// (GET /api/conversations)
+	ListConversations(ctx context.Context, request ListConversationsRequestObject) (ListConversationsResponseObject, error)
+	// GetConversation Read a conversation
+	// (GET /api/conversations/{id})
+	GetConversation(ctx context.Context, request GetConversationRequestObject) (GetConversationResponseObject, error)
+	// UpdateConversation Assign a conversation, or put it on hold
+	// (PATCH /api/conversations/{id})
+	UpdateConversation(ctx context.Context, request UpdateConversationRequestObject) (UpdateConversationResponseObject, error)
+	// CloseConversation Close a conversation
+	// (POST /api/conversations/{id}/close)
+	CloseConversation(ctx context.Context, request CloseConversationRequestObject) (CloseConversationResponseObject, error)
+	// ListMessages List messages of a conversation, newest first
+	// (GET /api/conversations/{id}/messages)
+	ListMessages(ctx context.Context, request ListMessagesRequestObject) (ListMessagesResponseObject, error)
+	// ReopenConversation Open a closed conversation again
+	// (POST /api/conversations/{id}/reopen)
+	ReopenConversation(ctx context.Context, request ReopenConversationRequestObject) (ReopenConversationResponseObject, error)
 	// ListWebhooks List webhooks, newest first
 	// (GET /api/custom-webhooks)
 	ListWebhooks(ctx context.Context, request ListWebhooksRequestObject) (ListWebhooksResponseObject, error)
@@ -3001,6 +4514,12 @@ type StrictServerInterface interface {
 	// GetReadiness Whether the process can serve
 	// (GET /readyz)
 	GetReadiness(ctx context.Context, request GetReadinessRequestObject) (GetReadinessResponseObject, error)
+	// VerifyMetaWebhook Answer Meta's challenge
+	// (GET /webhooks/meta)
+	VerifyMetaWebhook(ctx context.Context, request VerifyMetaWebhookRequestObject) (VerifyMetaWebhookResponseObject, error)
+	// ReceiveMetaWebhook Take what Meta tells of WhatsApp, Messenger and Instagram
+	// (POST /webhooks/meta)
+	ReceiveMetaWebhook(ctx context.Context, request ReceiveMetaWebhookRequestObject) (ReceiveMetaWebhookResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -3130,6 +4649,574 @@ func (sh *strictHandler) ListAuditLog(ctx echo.Context, params ListAuditLogParam
 		return err
 	} else if validResponse, ok := response.(ListAuditLogResponseObject); ok {
 		return validResponse.VisitListAuditLogResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListConnections operation middleware
+func (sh *strictHandler) ListConnections(ctx echo.Context, params ListConnectionsParams) error {
+	var request ListConnectionsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListConnections(ctx.Request().Context(), request.(ListConnectionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListConnections")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListConnectionsResponseObject); ok {
+		return validResponse.VisitListConnectionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateConnection operation middleware
+func (sh *strictHandler) CreateConnection(ctx echo.Context, params CreateConnectionParams) error {
+	var request CreateConnectionRequestObject
+
+	request.Params = params
+
+	var body CreateConnectionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateConnection(ctx.Request().Context(), request.(CreateConnectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateConnection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateConnectionResponseObject); ok {
+		return validResponse.VisitCreateConnectionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteConnection operation middleware
+func (sh *strictHandler) DeleteConnection(ctx echo.Context, id ConnectionID) error {
+	var request DeleteConnectionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteConnection(ctx.Request().Context(), request.(DeleteConnectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteConnection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteConnectionResponseObject); ok {
+		return validResponse.VisitDeleteConnectionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetConnection operation middleware
+func (sh *strictHandler) GetConnection(ctx echo.Context, id ConnectionID) error {
+	var request GetConnectionRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetConnection(ctx.Request().Context(), request.(GetConnectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetConnection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetConnectionResponseObject); ok {
+		return validResponse.VisitGetConnectionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateConnection operation middleware
+func (sh *strictHandler) UpdateConnection(ctx echo.Context, id ConnectionID, params UpdateConnectionParams) error {
+	var request UpdateConnectionRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	var body UpdateConnectionJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateConnection(ctx.Request().Context(), request.(UpdateConnectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateConnection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateConnectionResponseObject); ok {
+		return validResponse.VisitUpdateConnectionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRateLimit operation middleware
+func (sh *strictHandler) GetRateLimit(ctx echo.Context, id ConnectionID) error {
+	var request GetRateLimitRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRateLimit(ctx.Request().Context(), request.(GetRateLimitRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRateLimit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRateLimitResponseObject); ok {
+		return validResponse.VisitGetRateLimitResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SetRateLimit operation middleware
+func (sh *strictHandler) SetRateLimit(ctx echo.Context, id ConnectionID) error {
+	var request SetRateLimitRequestObject
+
+	request.ID = id
+
+	var body SetRateLimitJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetRateLimit(ctx.Request().Context(), request.(SetRateLimitRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetRateLimit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SetRateLimitResponseObject); ok {
+		return validResponse.VisitSetRateLimitResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ResetRateLimit operation middleware
+func (sh *strictHandler) ResetRateLimit(ctx echo.Context, id ConnectionID) error {
+	var request ResetRateLimitRequestObject
+
+	request.ID = id
+
+	var body ResetRateLimitJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResetRateLimit(ctx.Request().Context(), request.(ResetRateLimitRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResetRateLimit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ResetRateLimitResponseObject); ok {
+		return validResponse.VisitResetRateLimitResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListContacts operation middleware
+func (sh *strictHandler) ListContacts(ctx echo.Context, params ListContactsParams) error {
+	var request ListContactsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListContacts(ctx.Request().Context(), request.(ListContactsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListContacts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListContactsResponseObject); ok {
+		return validResponse.VisitListContactsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetContact operation middleware
+func (sh *strictHandler) GetContact(ctx echo.Context, id ContactID) error {
+	var request GetContactRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetContact(ctx.Request().Context(), request.(GetContactRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetContact")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetContactResponseObject); ok {
+		return validResponse.VisitGetContactResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateContact operation middleware
+func (sh *strictHandler) UpdateContact(ctx echo.Context, id ContactID) error {
+	var request UpdateContactRequestObject
+
+	request.ID = id
+
+	var body UpdateContactJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateContact(ctx.Request().Context(), request.(UpdateContactRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateContact")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateContactResponseObject); ok {
+		return validResponse.VisitUpdateContactResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListConversations operation middleware
+func (sh *strictHandler) ListConversations(ctx echo.Context, params ListConversationsParams) error {
+	var request ListConversationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListConversations(ctx.Request().Context(), request.(ListConversationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListConversations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListConversationsResponseObject); ok {
+		return validResponse.VisitListConversationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetConversation operation middleware
+func (sh *strictHandler) GetConversation(ctx echo.Context, id ConversationID) error {
+	var request GetConversationRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetConversation(ctx.Request().Context(), request.(GetConversationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetConversation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetConversationResponseObject); ok {
+		return validResponse.VisitGetConversationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateConversation operation middleware
+func (sh *strictHandler) UpdateConversation(ctx echo.Context, id ConversationID) error {
+	var request UpdateConversationRequestObject
+
+	request.ID = id
+
+	var body UpdateConversationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateConversation(ctx.Request().Context(), request.(UpdateConversationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateConversation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateConversationResponseObject); ok {
+		return validResponse.VisitUpdateConversationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CloseConversation operation middleware
+func (sh *strictHandler) CloseConversation(ctx echo.Context, id ConversationID) error {
+	var request CloseConversationRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CloseConversation(ctx.Request().Context(), request.(CloseConversationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CloseConversation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CloseConversationResponseObject); ok {
+		return validResponse.VisitCloseConversationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListMessages operation middleware
+func (sh *strictHandler) ListMessages(ctx echo.Context, id ConversationID, params ListMessagesParams) error {
+	var request ListMessagesRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListMessages(ctx.Request().Context(), request.(ListMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListMessages")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListMessagesResponseObject); ok {
+		return validResponse.VisitListMessagesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReopenConversation operation middleware
+func (sh *strictHandler) ReopenConversation(ctx echo.Context, id ConversationID) error {
+	var request ReopenConversationRequestObject
+
+	request.ID = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReopenConversation(ctx.Request().Context(), request.(ReopenConversationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReopenConversation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReopenConversationResponseObject); ok {
+		return validResponse.VisitReopenConversationResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -4130,6 +6217,79 @@ func (sh *strictHandler) GetReadiness(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(GetReadinessResponseObject); ok {
 		return validResponse.VisitGetReadinessResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// VerifyMetaWebhook operation middleware
+func (sh *strictHandler) VerifyMetaWebhook(ctx echo.Context, params VerifyMetaWebhookParams) error {
+	var request VerifyMetaWebhookRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.VerifyMetaWebhook(ctx.Request().Context(), request.(VerifyMetaWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "VerifyMetaWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(VerifyMetaWebhookResponseObject); ok {
+		return validResponse.VisitVerifyMetaWebhookResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReceiveMetaWebhook operation middleware
+func (sh *strictHandler) ReceiveMetaWebhook(ctx echo.Context, params ReceiveMetaWebhookParams) error {
+	var request ReceiveMetaWebhookRequestObject
+
+	request.Params = params
+
+	var body ReceiveMetaWebhookJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReceiveMetaWebhook(ctx.Request().Context(), request.(ReceiveMetaWebhookRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReceiveMetaWebhook")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReceiveMetaWebhookResponseObject); ok {
+		return validResponse.VisitReceiveMetaWebhookResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

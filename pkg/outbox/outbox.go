@@ -1,0 +1,61 @@
+// Package outbox raises events in the transaction of what they tell of. The
+// workers' relay publishes them, in the order of their ids.
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/store/db"
+)
+
+// Event is one to be raised.
+type Event struct {
+	Tenant uuid.UUID
+	Type   event.Type
+	At     time.Time
+	// Order names what the event must keep its place among, empty for nothing:
+	// events of one order reach the stream as they were inserted. Who inserts one
+	// holds a lock on what it names, since ids are given before they commit.
+	Order string
+	Data  any // becomes JSON
+}
+
+// Row is the event as the table has it, with an id of its own.
+func (e Event) Row() (db.InsertOutboxParams, error) {
+	data, err := json.Marshal(e.Data)
+	if err != nil {
+		return db.InsertOutboxParams{}, fmt.Errorf("encode %s: %w", e.Type, err)
+	}
+	body, err := event.Body(e.Type, e.At, data)
+	if err != nil {
+		return db.InsertOutboxParams{}, fmt.Errorf("make body of %s: %w", e.Type, err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return db.InsertOutboxParams{}, fmt.Errorf("make an id: %w", err)
+	}
+	row := db.InsertOutboxParams{TenantID: e.Tenant, EventID: id.String(), EventType: string(e.Type), Day: bus.Day(e.At), Body: body}
+	if e.Order != "" {
+		row.Conversation = &e.Order
+	}
+	return row, nil
+}
+
+// Raise inserts the event in q's transaction.
+func Raise(ctx context.Context, q *db.Queries, e Event) error {
+	row, err := e.Row()
+	if err != nil {
+		return err
+	}
+	if err := q.InsertOutbox(ctx, row); err != nil {
+		return fmt.Errorf("raise %s: %w", e.Type, err)
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/services/api/internal/openapi"
+)
+
+// rest holds the operations of the contract that no room serves yet, one level
+// deeper than the rooms' own.
+type rest struct{ pending }
+
+type pending struct{}
+
+var errPending = problem.New(501, "", "this operation is not served yet")
+
+func (pending) ListConnections(context.Context, openapi.ListConnectionsRequestObject) (openapi.ListConnectionsResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CreateConnection(context.Context, openapi.CreateConnectionRequestObject) (openapi.CreateConnectionResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) DeleteConnection(context.Context, openapi.DeleteConnectionRequestObject) (openapi.DeleteConnectionResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetConnection(context.Context, openapi.GetConnectionRequestObject) (openapi.GetConnectionResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) UpdateConnection(context.Context, openapi.UpdateConnectionRequestObject) (openapi.UpdateConnectionResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetRateLimit(context.Context, openapi.GetRateLimitRequestObject) (openapi.GetRateLimitResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) SetRateLimit(context.Context, openapi.SetRateLimitRequestObject) (openapi.SetRateLimitResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ResetRateLimit(context.Context, openapi.ResetRateLimitRequestObject) (openapi.ResetRateLimitResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ListContacts(context.Context, openapi.ListContactsRequestObject) (openapi.ListContactsResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetContact(context.Context, openapi.GetContactRequestObject) (openapi.GetContactResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) UpdateContact(context.Context, openapi.UpdateContactRequestObject) (openapi.UpdateContactResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ListConversations(context.Context, openapi.ListConversationsRequestObject) (openapi.ListConversationsResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) GetConversation(context.Context, openapi.GetConversationRequestObject) (openapi.GetConversationResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) UpdateConversation(context.Context, openapi.UpdateConversationRequestObject) (openapi.UpdateConversationResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) CloseConversation(context.Context, openapi.CloseConversationRequestObject) (openapi.CloseConversationResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ListMessages(context.Context, openapi.ListMessagesRequestObject) (openapi.ListMessagesResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ReopenConversation(context.Context, openapi.ReopenConversationRequestObject) (openapi.ReopenConversationResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) VerifyMetaWebhook(context.Context, openapi.VerifyMetaWebhookRequestObject) (openapi.VerifyMetaWebhookResponseObject, error) {
+	return nil, errPending
+}
+
+func (pending) ReceiveMetaWebhook(context.Context, openapi.ReceiveMetaWebhookRequestObject) (openapi.ReceiveMetaWebhookResponseObject, error) {
+	return nil, errPending
+}
