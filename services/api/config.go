@@ -11,6 +11,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/telemetry"
 )
 
@@ -23,6 +24,8 @@ type Config struct {
 	VaultKeyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
 
 	JWT auth.JWTConfig
+
+	Meta meta.Config
 
 	CORSOrigins config.List  `env:"CORS_ORIGINS" help:"origins whose pages may call the API, comma separated, or *"`
 	AllowHTTP   bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"take webhooks with http URLs too"`
@@ -53,7 +56,7 @@ const maxLimit = 1_000_000
 
 // Validate reports settings that cannot be meant.
 func (c *Config) Validate() error {
-	errs := []error{c.JWT.Validate()}
+	errs := []error{c.JWT.Validate(), c.Meta.Validate()}
 	for _, origin := range c.CORSOrigins {
 		u, err := url.Parse(origin)
 		if origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
