@@ -41,8 +41,12 @@ func AppendNormalised(dst, src []byte) ([]byte, error) {
 
 // appendNormalised is AppendNormalised for at most levels of nesting and any size.
 func appendNormalised(dst, src []byte, levels int) ([]byte, *Error) {
+	return appendWith(dst, src, levels, false)
+}
+
+func appendWith(dst, src []byte, levels int, quoteNumbers bool) ([]byte, *Error) {
 	n := normalisers.Get().(*normaliser)
-	n.src, n.pos, n.mark, n.dst = src, 0, 0, dst
+	n.src, n.pos, n.mark, n.dst, n.quoteNumbers = src, 0, 0, dst, quoteNumbers
 	err := n.document(levels)
 	out := n.dst
 	n.release()
@@ -57,6 +61,8 @@ type normaliser struct {
 	pos  int // the next byte of src to read
 	mark int // src[mark:pos] is read, needs no change, and is not in dst yet
 	dst  []byte
+
+	quoteNumbers bool // that would be refused: see Embed
 
 	members []member // of all objects that are open, the innermost's last
 	spare   []byte   // text of the object being rewritten
@@ -448,6 +454,10 @@ func (n *normaliser) number() *Error {
 	}
 	if exact {
 		if len(whole) > len(maxSafeInteger) || len(whole) == len(maxSafeInteger) && string(whole) > maxSafeInteger {
+			if n.quoteNumbers {
+				n.quote(start)
+				return nil
+			}
 			return &Error{Reason: UnsafeInteger, Detail: "integers beyond ±" + maxSafeInteger + " lose digits in JavaScript: send a string"}
 		}
 		if negative && whole[0] == '0' {
@@ -457,11 +467,21 @@ func (n *normaliser) number() *Error {
 	}
 	f, err := strconv.ParseFloat(string(n.src[start:n.pos]), 64)
 	if err != nil { // the syntax was checked: it is out of range
+		if n.quoteNumbers {
+			n.quote(start)
+			return nil
+		}
 		return &Error{Reason: NumberOverflow, Detail: "no finite double holds this number: send a string"}
 	}
 	var b [32]byte
 	n.replace(start, appendNumber(b[:0], f))
 	return nil
+}
+
+// quote makes a string of the number that was read since from.
+func (n *normaliser) quote(from int) {
+	number := string(n.src[from:n.pos])
+	n.replace(from, []byte(`"`+number+`"`))
 }
 
 // digits skips digits and reports whether there was one.
