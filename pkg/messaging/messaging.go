@@ -102,7 +102,8 @@ type Content struct {
 	Referral    *Referral    `json:"referral,omitempty"`
 	Forwarded   bool         `json:"forwarded,omitempty"`
 	GroupID     string       `json:"groupId,omitempty"`
-	Errors      []Fault      `json:"errors,omitempty"` // why Meta could not say what it is
+	Errors      []Fault      `json:"errors,omitempty"`    // why Meta could not say what it is
+	Truncated   bool         `json:"truncated,omitempty"` // text or content was too long: raw has it, where it is stored
 }
 
 // Media is a file. WhatsApp gives an id, by which Meta tells a URL for some
@@ -124,6 +125,7 @@ type Attachment struct {
 	Media    *Media    `json:"media,omitempty"`
 	Location *Location `json:"location,omitempty"`
 	Share    *Share    `json:"share,omitempty"`
+	Story    *Story    `json:"story,omitempty"`
 }
 
 // Location is a place.
@@ -135,7 +137,7 @@ type Location struct {
 	URL       string  `json:"url,omitempty"`
 }
 
-// Card is a contact card. Raw is what is neither name nor phone.
+// Card is a contact card. Raw is the whole of it, where it says more than this.
 type Card struct {
 	Name   string          `json:"name,omitempty"`
 	Phones []string        `json:"phones,omitempty"`
@@ -146,7 +148,7 @@ type Card struct {
 
 // Choice is what a person chose or filled in.
 type Choice struct {
-	Kind        string          `json:"kind"` // button_reply, list_reply, nfm_reply, quick_reply, template_button, postback
+	Kind        string          `json:"kind"` // button_reply, list_reply, nfm_reply, quick_reply, template_button, postback, or as Meta calls it
 	ID          string          `json:"id,omitempty"`
 	Title       string          `json:"title,omitempty"`
 	Description string          `json:"description,omitempty"`
@@ -205,15 +207,16 @@ type Product struct {
 
 // Referral is what led a person here: an advertisement, a link, a product.
 type Referral struct {
-	Source  string   `json:"source,omitempty"`
-	Type    string   `json:"type,omitempty"`
-	Ref     string   `json:"ref,omitempty"`
-	AdID    string   `json:"adId,omitempty"`
-	URL     string   `json:"url,omitempty"`
-	Title   string   `json:"title,omitempty"`
-	Body    string   `json:"body,omitempty"`
-	ClickID string   `json:"clickId,omitempty"` // ctwa_clid
-	Product *Product `json:"product,omitempty"`
+	Source   string   `json:"source,omitempty"`
+	Type     string   `json:"type,omitempty"`
+	Ref      string   `json:"ref,omitempty"`
+	AdID     string   `json:"adId,omitempty"`
+	URL      string   `json:"url,omitempty"`
+	Title    string   `json:"title,omitempty"`
+	Body     string   `json:"body,omitempty"`
+	MediaURL string   `json:"mediaUrl,omitempty"` // of the advertisement's picture or film
+	ClickID  string   `json:"clickId,omitempty"`  // ctwa_clid
+	Product  *Product `json:"product,omitempty"`
 }
 
 // Fault is an error that Meta told of.
