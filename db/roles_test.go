@@ -257,6 +257,34 @@ func TestFindAPIKey_ShowsOnlyWhoseHashIsKnown(t *testing.T) {
 	}
 }
 
+func TestFindConnections_ShowsTheLiveOnesOfTenantsThatLive(t *testing.T) {
+	t.Parallel()
+	d := testenv.DB(t)
+	super, api := connect(t, d.URL(testenv.Superuser)), connect(t, d.URL(testenv.API))
+	for account, row := range map[string]struct {
+		tenant, page string
+		deleted      bool
+	}{
+		"1": {tenant: tenantA}, "2": {tenant: tenantB, page: "p2"}, "3": {tenant: tenantB, page: "p3", deleted: true},
+	} {
+		run(t, super, `INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, deleted_at)
+			VALUES (gen_random_uuid(), $1, 'instagram', 'n', $2, nullif($3, ''), CASE WHEN $4::boolean THEN now() END)`, row.tenant, account, row.page, row.deleted)
+	}
+	find := func() []string {
+		return list(t, api, pgx.RowTo[string], `SELECT external_id FROM find_connections(ARRAY['instagram','instagram','instagram','instagram','whatsapp'],
+			ARRAY['1','p2','3','p3','2']) ORDER BY 1`)
+	}
+	if got := find(); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("found %q, want one by its id and one by its page", got)
+	}
+	for _, tenant := range []string{tenantA, tenantB} {
+		run(t, api, "SELECT delete_tenant($1)", tenant)
+	}
+	if got := find(); len(got) > 0 {
+		t.Errorf("found %q of tenants that were deleted", got)
+	}
+}
+
 // The migrations' owner passes its rights on through these: only to make and to
 // drop days.
 func TestPartitions_Functions(t *testing.T) {

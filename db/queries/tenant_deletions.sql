@@ -118,3 +118,34 @@ WITH doomed AS (
   WHERE t.id = @tenant_id AND EXISTS (SELECT FROM doomed)
 )
 DELETE FROM webhooks w WHERE w.id = ANY(ARRAY(SELECT id FROM doomed));
+
+-- name: RemoveConnectionsOf :execrows
+-- Softly deleted ones too, of a deleted tenant and of no other.
+DELETE FROM connections c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM connections o WHERE o.tenant_id = @tenant_id
+    AND EXISTS (SELECT FROM tenants t WHERE t.id = @tenant_id AND t.deleted_at IS NOT NULL)
+  LIMIT @row_limit));
+
+-- name: RemoveRateLimitsOf :execrows
+DELETE FROM integration_rate_limits r WHERE r.ctid = ANY(ARRAY(
+  SELECT o.ctid FROM integration_rate_limits o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveMessagesOf :execrows
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM messages o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveConversationsOf :execrows
+DELETE FROM conversations c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM conversations o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveIdentitiesOf :execrows
+DELETE FROM contact_identities i WHERE i.ctid = ANY(ARRAY(
+  SELECT o.ctid FROM contact_identities o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveContactsOf :execrows
+DELETE FROM contacts c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM contacts o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveUpdatesOf :execrows
+DELETE FROM channel_updates u WHERE u.id = ANY(ARRAY(
+  SELECT o.id FROM channel_updates o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));

@@ -17,7 +17,7 @@ UPDATE erasures e SET step = $1, place = $2, events = e.events + $3, bodies = e.
   logs = e.logs + $5, deliveries = e.deliveries + $6,
   erased_at = CASE WHEN $7::boolean THEN coalesce(e.erased_at, now()) ELSE e.erased_at END
 WHERE e.id = $8
-RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at
+RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at, contacts, known_as, searched, records
 `
 
 type AdvanceErasureParams struct {
@@ -62,6 +62,10 @@ func (q *Queries) AdvanceErasure(ctx context.Context, arg AdvanceErasureParams) 
 		&i.StartedAt,
 		&i.ErasedAt,
 		&i.FinishedAt,
+		&i.Contacts,
+		&i.KnownAs,
+		&i.Searched,
+		&i.Records,
 	)
 	return i, err
 }
@@ -245,7 +249,7 @@ func (q *Queries) FinishErasure(ctx context.Context, id uuid.UUID) error {
 }
 
 const getErasure = `-- name: GetErasure :one
-SELECT id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at FROM erasures WHERE id = $1
+SELECT id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at, contacts, known_as, searched, records FROM erasures WHERE id = $1
 `
 
 func (q *Queries) GetErasure(ctx context.Context, id uuid.UUID) (Erasure, error) {
@@ -268,6 +272,10 @@ func (q *Queries) GetErasure(ctx context.Context, id uuid.UUID) (Erasure, error)
 		&i.StartedAt,
 		&i.ErasedAt,
 		&i.FinishedAt,
+		&i.Contacts,
+		&i.KnownAs,
+		&i.Searched,
+		&i.Records,
 	)
 	return i, err
 }
@@ -275,7 +283,7 @@ func (q *Queries) GetErasure(ctx context.Context, id uuid.UUID) (Erasure, error)
 const insertErasure = `-- name: InsertErasure :one
 INSERT INTO erasures (id, tenant_id, contact_id, epoch, last_seq, last_time)
 VALUES ($1, $2, $3, $4, $5, $6)
-RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at
+RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at, contacts, known_as, searched, records
 `
 
 type InsertErasureParams struct {
@@ -314,6 +322,10 @@ func (q *Queries) InsertErasure(ctx context.Context, arg InsertErasureParams) (E
 		&i.StartedAt,
 		&i.ErasedAt,
 		&i.FinishedAt,
+		&i.Contacts,
+		&i.KnownAs,
+		&i.Searched,
+		&i.Records,
 	)
 	return i, err
 }
@@ -502,7 +514,7 @@ func (q *Queries) RemoveQueueRowsOfEvents(ctx context.Context, arg RemoveQueueRo
 }
 
 const startErasure = `-- name: StartErasure :one
-UPDATE erasures SET started_at = coalesce(started_at, now()) WHERE id = $1 RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at
+UPDATE erasures SET started_at = coalesce(started_at, now()) WHERE id = $1 RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at, contacts, known_as, searched, records
 `
 
 func (q *Queries) StartErasure(ctx context.Context, id uuid.UUID) (Erasure, error) {
@@ -525,6 +537,10 @@ func (q *Queries) StartErasure(ctx context.Context, id uuid.UUID) (Erasure, erro
 		&i.StartedAt,
 		&i.ErasedAt,
 		&i.FinishedAt,
+		&i.Contacts,
+		&i.KnownAs,
+		&i.Searched,
+		&i.Records,
 	)
 	return i, err
 }

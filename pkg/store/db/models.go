@@ -39,6 +39,10 @@ type Erasure struct {
 	StartedAt  *time.Time
 	ErasedAt   *time.Time
 	FinishedAt *time.Time
+	Contacts   []string
+	KnownAs    []string
+	Searched   uuid.UUID
+	Records    int64
 }
 
 type Replay struct {

@@ -260,6 +260,48 @@ func (q *Queries) RemoveBodiesOf(ctx context.Context, tenantID uuid.UUID, rowLim
 	return result.RowsAffected(), nil
 }
 
+const removeConnectionsOf = `-- name: RemoveConnectionsOf :execrows
+DELETE FROM connections c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM connections o WHERE o.tenant_id = $1
+    AND EXISTS (SELECT FROM tenants t WHERE t.id = $1 AND t.deleted_at IS NOT NULL)
+  LIMIT $2))
+`
+
+// Softly deleted ones too, of a deleted tenant and of no other.
+func (q *Queries) RemoveConnectionsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeConnectionsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeContactsOf = `-- name: RemoveContactsOf :execrows
+DELETE FROM contacts c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM contacts o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveContactsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeContactsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeConversationsOf = `-- name: RemoveConversationsOf :execrows
+DELETE FROM conversations c WHERE c.id = ANY(ARRAY(
+  SELECT o.id FROM conversations o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveConversationsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeConversationsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeDailyStatsOf = `-- name: RemoveDailyStatsOf :execrows
 DELETE FROM webhook_stats_daily WHERE webhook_id = ANY($1::uuid[])
 `
@@ -327,6 +369,19 @@ func (q *Queries) RemoveHealthOf(ctx context.Context, webhookIds []uuid.UUID) (i
 	return result.RowsAffected(), nil
 }
 
+const removeIdentitiesOf = `-- name: RemoveIdentitiesOf :execrows
+DELETE FROM contact_identities i WHERE i.ctid = ANY(ARRAY(
+  SELECT o.ctid FROM contact_identities o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveIdentitiesOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeIdentitiesOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeKeysOf = `-- name: RemoveKeysOf :execrows
 DELETE FROM idempotency_keys k WHERE k.tenant_id = $1 AND k.key <= (
   SELECT max(o.key) FROM (SELECT key FROM idempotency_keys
@@ -367,6 +422,32 @@ func (q *Queries) RemoveLogsOf(ctx context.Context, webhookID uuid.UUID, rowLimi
 	return result.RowsAffected(), nil
 }
 
+const removeMessagesOf = `-- name: RemoveMessagesOf :execrows
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM messages o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveMessagesOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeMessagesOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeRateLimitsOf = `-- name: RemoveRateLimitsOf :execrows
+DELETE FROM integration_rate_limits r WHERE r.ctid = ANY(ARRAY(
+  SELECT o.ctid FROM integration_rate_limits o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveRateLimitsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeRateLimitsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeStatsOf = `-- name: RemoveStatsOf :execrows
 DELETE FROM webhook_stats_hourly s WHERE s.ctid = ANY(ARRAY(
   SELECT of_one.place
@@ -379,6 +460,19 @@ DELETE FROM webhook_stats_hourly s WHERE s.ctid = ANY(ARRAY(
 // the row is found again.
 func (q *Queries) RemoveStatsOf(ctx context.Context, webhookIds []uuid.UUID, rowLimit int32) (int64, error) {
 	result, err := q.db.Exec(ctx, removeStatsOf, webhookIds, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeUpdatesOf = `-- name: RemoveUpdatesOf :execrows
+DELETE FROM channel_updates u WHERE u.id = ANY(ARRAY(
+  SELECT o.id FROM channel_updates o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveUpdatesOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeUpdatesOf, tenantID, rowLimit)
 	if err != nil {
 		return 0, err
 	}

@@ -100,6 +100,25 @@ INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, s
 		'system', 'webhook.updated', 'webhook', '0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0') FROM generate_series(0, 199999) AS n;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
 	SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '1 year' + n * interval '1 s', 'system', 'webhook.updated', 'webhook', 'other' FROM generate_series(1, 20000) AS n;
+INSERT INTO connections (id, tenant_id, channel, name, external_id, credentials) -- the tenant has one of each 50
+	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 50 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
+		'whatsapp', 'n', n::text, '\x0100000001' FROM generate_series(0, 19999) AS n;
+INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
+	SELECT id, w, tenant_id, 60, now(), now() FROM connections, unnest(ARRAY['per_minute', 'per_hour', 'per_day']) AS w;
+INSERT INTO contacts (id, tenant_id, name, source, merged_into) -- a hundredth are the same person as another
+	SELECT ('0198f000-0000-7000-d000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp',
+		CASE WHEN n % 100 = 99 THEN ('0198f000-0000-7000-d000-' || lpad((n - 1)::text, 12, '0'))::uuid END FROM generate_series(0, 19999) AS n;
+INSERT INTO contacts (id, tenant_id, name, source) SELECT gen_random_uuid(), gen_random_uuid(), 'n', 'whatsapp' FROM generate_series(1, 20000) AS n;
+INSERT INTO contact_identities (value, kind, tenant_id, contact_id) SELECT id::text, 'phone', tenant_id, id FROM contacts;
+INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel, status) -- of the same number
+	SELECT id, tenant_id, '0198f000-0000-7000-c000-000000000000', id, 'whatsapp', CASE WHEN right(id::text, 1) = '0' THEN 'closed' ELSE 'open' END FROM contacts;
+INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, external_id, type, status, sent_at)
+	SELECT ('0198f000-' || lpad(to_hex(n / 65536), 4, '0') || '-7000-a000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-c000-000000000000',
+		('0198f000-0000-7000-d000-' || lpad((n % 20000)::text, 12, '0'))::uuid, ('0198f000-0000-7000-d000-' || lpad((n % 20000)::text, 12, '0'))::uuid,
+		'whatsapp', 'inbound', 'wamid.' || n, 'text', 'received', now() FROM generate_series(0, 199999) AS n;
+INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw)
+	SELECT ('0198f000-0000-7000-a000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 10 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
+		'0198f000-0000-7000-c000-000000000000', 'calls', decode(lpad(to_hex(n), 64, '0'), 'hex'), '{"wa_id":"5511900000001"}' FROM generate_series(0, 49999) AS n;
 INSERT INTO idempotency_keys (tenant_id, key, event_ids, day, body_hash, created_at)
 	SELECT '0198f000-0000-7000-8000-000000000001', 'key:' || n, '{e}', current_date, '', now() - n * interval '1 s' FROM generate_series(1, 50000) AS n;
 `
@@ -305,6 +324,13 @@ func workerQueries() []query {
 		{name: "RemoveBodiesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveBodiesOf(ctx, tenant, 100) }},
 		{name: "RemoveKeysOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveKeysOf(ctx, tenant, 100) }},
 		{name: "RemoveAuditOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveAuditOf(ctx, tenant, 100) }},
+		{name: "RemoveConnectionsOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveConnectionsOf(ctx, tenant, 100) }},
+		{name: "RemoveRateLimitsOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveRateLimitsOf(ctx, tenant, 100) }},
+		{name: "RemoveMessagesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveMessagesOf(ctx, tenant, 100) }},
+		{name: "RemoveConversationsOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveConversationsOf(ctx, tenant, 100) }},
+		{name: "RemoveIdentitiesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveIdentitiesOf(ctx, tenant, 100) }},
+		{name: "RemoveContactsOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveContactsOf(ctx, tenant, 100) }},
+		{name: "RemoveUpdatesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveUpdatesOf(ctx, tenant, 100) }},
 		{name: "RemoveErasuresOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveErasuresOf(ctx, tenant, 100) }},
 		{name: "RemoveWebhooksOf", rows: 500, call: func(q *db.Queries) { _, _ = q.RemoveWebhooksOf(ctx, tenant, 100) }},
 		{name: "PurgeIdempotencyKeys", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeIdempotencyKeys(ctx, time.Now().Add(-time.Hour), 100) }},

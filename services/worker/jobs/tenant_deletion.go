@@ -75,6 +75,29 @@ type part struct {
 // work may find a reason to write behind them.
 var pass = []part{
 	{name: "webhooks", remove: shutWebhooks},
+	// Nothing is received or sent through one that is gone; the lookups for what
+	// Meta tells do not find it from the request on.
+	{name: "connections", tables: []string{"connections"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveConnectionsOf(ctx, tenant, rowChunk)
+	})},
+	{name: "rate limits", tables: []string{"integration_rate_limits"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveRateLimitsOf(ctx, tenant, rowChunk)
+	})},
+	{name: "messages", tables: []string{"messages"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveMessagesOf(ctx, tenant, rowChunk)
+	})},
+	{name: "conversations", tables: []string{"conversations"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveConversationsOf(ctx, tenant, rowChunk)
+	})},
+	{name: "identities", tables: []string{"contact_identities"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveIdentitiesOf(ctx, tenant, rowChunk)
+	})},
+	{name: "contacts", tables: []string{"contacts"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveContactsOf(ctx, tenant, rowChunk)
+	})},
+	{name: "updates of channels", tables: []string{"channel_updates"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveUpdatesOf(ctx, tenant, rowChunk)
+	})},
 	{name: "outbox", tables: []string{"outbox"}, remove: removeOutbox},
 	{name: "streams", remove: purgeStreams},
 	{name: "replays", tables: []string{"replays"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {

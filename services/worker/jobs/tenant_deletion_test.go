@@ -88,6 +88,15 @@ func (w *deleting) fill(owner uuid.UUID, n int) {
 		`INSERT INTO audit_log (id, tenant_id, actor, action, subject_type, subject_id) SELECT gen_random_uuid(), $1, 'system', 'webhook.updated', 'webhook', 'w' FROM generate_series(1, $2::int)`,
 		`INSERT INTO erasures (id, tenant_id, epoch, last_seq, last_time) SELECT gen_random_uuid(), $1, 1, 1, now()`,
 		`INSERT INTO replays (id, tenant_id, webhook_id, since, until, events, failed_only, next_day) SELECT gen_random_uuid(), $1, gen_random_uuid(), now(), now(), '{*}', false, current_date`,
+		`INSERT INTO connections (id, tenant_id, channel, name, external_id) SELECT gen_random_uuid(), $1::uuid, 'whatsapp', 'n', $1::text || n FROM generate_series(1, $2::int) AS n`,
+		`INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
+			SELECT id, 'per_minute', $1, 60, now(), now() FROM connections WHERE tenant_id = $1`,
+		`INSERT INTO contacts (id, tenant_id, name, source) SELECT gen_random_uuid(), $1, 'n', 'whatsapp' FROM generate_series(1, $2::int)`,
+		`INSERT INTO contact_identities (value, kind, tenant_id, contact_id) SELECT id::text, 'phone', $1, id FROM contacts WHERE tenant_id = $1`,
+		`INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel) SELECT id, $1, id, id, 'whatsapp' FROM contacts WHERE tenant_id = $1`,
+		`INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, type, status, sent_at)
+			SELECT id, $1, id, id, id, 'whatsapp', 'inbound', 'text', 'received', now() FROM contacts WHERE tenant_id = $1`,
+		`INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw) SELECT id, $1, id, 'calls', id::text::bytea, '{}' FROM contacts WHERE tenant_id = $1`,
 		`INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes) SELECT gen_random_uuid(), $1::uuid, 'k', '', decode(md5($1::uuid::text), 'hex'), '{}'`,
 	} {
 		args := []any{owner}
@@ -157,7 +166,7 @@ func TestDeleter_Work(t *testing.T) {
 			t.Errorf("rows are left in %v", left)
 		}
 		// 60 webhooks with 6 rows each beside their own, 2 with logs.
-		if want := int64(60*7 + 2*(rowChunk+1) + 3*(rowChunk+1) + 1 + 129 + 3 + 1 + 1 + 1); row.Rows != want {
+		if want := int64(60*7 + 2*(rowChunk+1) + 10*(rowChunk+1) + 1 + 129 + 3 + 1 + 1 + 1); row.Rows != want {
 			t.Errorf("counted %d rows, want %d", row.Rows, want)
 		}
 		for _, stream := range []string{bus.StreamEvents, bus.StreamPoison} {
@@ -204,6 +213,20 @@ func TestDeleter_Work(t *testing.T) {
 		}
 		if w.look(id).FinishedAt == nil {
 			t.Error("it has not ended")
+		}
+	})
+
+	t.Run("cuts the connections before it removes what came through them", func(t *testing.T) {
+		t.Parallel()
+		w := newDeleting(t)
+		w.fill(tenant, 1)
+		id := w.request(tenant)
+		exec(t, w.super, "ALTER TABLE messages RENAME TO elsewhere") // it cannot go on
+		if err := w.work(t.Context(), id); !snoozed(err) || w.look(id).Step != "messages" {
+			t.Fatalf("it stands at %s, %v", w.look(id).Step, err)
+		}
+		if n := ask[int64](t, w.super, "SELECT count(*) FROM connections WHERE tenant_id = $1", tenant); n > 0 {
+			t.Errorf("%d connections are left", n)
 		}
 	})
 
@@ -266,12 +289,12 @@ func TestDeleter_Work(t *testing.T) {
 		if left := w.left(tenant); len(left) > 0 {
 			t.Errorf("rows are left in %v", left)
 		}
-		if got, want := w.look(id).Rows, int64(60*7+2*10+3*10+1+129+3+1+1+1); got != want {
+		if got, want := w.look(id).Rows, int64(60*7+2*10+10*10+1+129+3+1+1+1); got != want {
 			t.Errorf("counted %d rows, want %d", got, want)
 		}
 	})
 
-	t.Run("touches no key and no webhook of a tenant that lives", func(t *testing.T) {
+	t.Run("touches no key, no webhook and no connection of a tenant that lives", func(t *testing.T) {
 		t.Parallel()
 		w := newDeleting(t)
 		w.fill(tenant, 1)
@@ -282,6 +305,10 @@ func TestDeleter_Work(t *testing.T) {
 		shut, err := w.store.Queries().ShutWebhooks(t.Context(), tenant, rowChunk)
 		if err != nil || shut != 0 {
 			t.Errorf("shut %d, %v", shut, err)
+		}
+		cut, err := w.store.Queries().RemoveConnectionsOf(t.Context(), tenant, rowChunk)
+		if err != nil || cut != 0 {
+			t.Errorf("removed %d connections, %v", cut, err)
 		}
 	})
 }
