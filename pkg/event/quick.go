@@ -362,9 +362,24 @@ var formats = map[string]func([]byte) bool{
 	"uri": func(content []byte) bool {
 		rest, ok := bytes.CutPrefix(content, []byte("https://"))
 		host, _, _ := bytes.Cut(rest, []byte("/"))
-		return ok && len(host) > 0 && only(host, ".-") && only(rest, ".-_~/?&=+,;")
+		return ok && len(host) > 0 && only(host, ".-") && only(rest, ".-_~/?&=+,;%") && escaped(rest)
 	},
 }
+
+// escaped reports whether each percent sign is followed by two hexadecimal digits.
+func escaped(content []byte) bool {
+	for {
+		at := bytes.IndexByte(content, '%')
+		if at < 0 {
+			return true
+		}
+		if content = content[at+1:]; len(content) < 2 || !isHex(content[0]) || !isHex(content[1]) {
+			return false
+		}
+	}
+}
+
+func isHex(c byte) bool { return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F' }
 
 // only reports whether content is nothing but letters and digits of ASCII and the
 // other characters.

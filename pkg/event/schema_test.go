@@ -161,7 +161,7 @@ func TestValidate_AsTheLibrary(t *testing.T) {
 		nil, true, 0.0, -1.0, 1.0, 1.5, 1e21, 1e300, "", "x", "\n", "é", "\"", "+5511912345678", "+0", "BRL", "BRLX", "open", "inbound",
 		"0199f3de-7f05-79e7-9fc5-414934b9b5df", "0199f3de-7f05-79e7-9fc5-414934b9b5d", "0199f3de-7f05-49e7-9fc5-414934b9b5df",
 		"2025-10-20", "2025-02-29", "2025-10-20T12:00:00Z", "2025-10-20T12:00:00.5+03:00", "2025-10-20t12:00:00z", "2016-12-31T23:59:60Z",
-		"2025-10-20T12:00:00,5Z", "2025-10-20T1:00:00Z", "2025-10-20T24:00:00Z", "https://example.com/a?b=c", "https://", "https://a:x/", "ftp:x", "http://[::1]/%zz",
+		"2025-10-20T12:00:00,5Z", "2025-10-20T1:00:00Z", "2025-10-20T24:00:00Z", "https://example.com/a?b=c", "https://a/?b=c%3D%3d", "https://a/%3", "https://a/%zz", "https://a/%", "https://", "https://a:x/", "ftp:x", "http://[::1]/%zz",
 		[]any{}, []any{"a"}, []any{1.0}, map[string]any{}, map[string]any{"id": 1.0}, map[string]any{"id": "0199f3de-7f05-79e7-9fc5-414934b9b5df", "name": "x"},
 	}
 	for _, d := range event.Types() {

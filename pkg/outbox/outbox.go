@@ -12,6 +12,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/store/db"
 )
 
@@ -25,6 +26,11 @@ type Event struct {
 	// holds a lock on what it names, since ids are given before they commit.
 	Order string
 	Data  any // becomes JSON
+}
+
+// Of is an event of one of the tenant's contacts.
+func Of(tenant uuid.UUID, at time.Time, e messaging.Event) Event {
+	return Event{Tenant: tenant, Type: e.Type, At: at, Order: e.Order, Data: e.Data}
 }
 
 // Row is the event as the table has it, with an id of its own.
