@@ -106,17 +106,18 @@ var definers = map[string]struct {
 	owner   string
 	callers []string
 }{
-	"bump_generation()":               {owner: roleDefiner},
-	"shut_lane()":                     {owner: roleDefiner},
-	"start_streak()":                  {owner: roleDefiner},
-	"find_api_key(bytea)":             {owner: roleDefiner, callers: []string{db.RoleAPI}},
-	"delete_tenant(uuid)":             {owner: roleDefiner, callers: []string{db.RoleAPI}},
-	"find_connections(text[],text[])": {owner: roleDefiner, callers: []string{db.RoleAPI}},
-	"tenant_deleted(uuid)":            {owner: roleDefiner, callers: []string{db.RoleAPI}},
-	"shut_webhooks(uuid,integer)":     {owner: roleDefiner, callers: []string{db.RoleWorker}},
-	"remove_api_keys(uuid)":           {owner: roleDefiner, callers: []string{db.RoleWorker}},
-	"ensure_partitions(date,date)":    {owner: db.RoleOwner, callers: []string{db.RoleWorker}},
-	"drop_partition(date)":            {owner: db.RoleOwner, callers: []string{db.RoleWorker}},
+	"bump_generation()":                   {owner: roleDefiner},
+	"shut_lane()":                         {owner: roleDefiner},
+	"start_streak()":                      {owner: roleDefiner},
+	"find_api_key(bytea)":                 {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"delete_tenant(uuid)":                 {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"find_connections(text[],text[])":     {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"release_connections(text,text,text)": {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"tenant_deleted(uuid)":                {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"shut_webhooks(uuid,integer)":         {owner: roleDefiner, callers: []string{db.RoleWorker}},
+	"remove_api_keys(uuid)":               {owner: roleDefiner, callers: []string{db.RoleWorker}},
+	"ensure_partitions(date,date)":        {owner: db.RoleOwner, callers: []string{db.RoleWorker}},
+	"drop_partition(date)":                {owner: db.RoleOwner, callers: []string{db.RoleWorker}},
 }
 
 // definerFaults compares the functions that run with others' rights to definers.

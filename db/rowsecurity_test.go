@@ -31,9 +31,9 @@ var crossing = map[string][]string{
 		"erasures", "tenant_deletions", "audit_log", "replays",
 		"connections", "integration_rate_limits", "contacts", "contact_identities", "conversations", "messages", "channel_updates",
 	},
-	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections"},
+	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log"},
 	// It hands functions over to the definer, so it is a member of it: no more.
-	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections"},
+	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log"},
 }
 
 // The tenants of every probe.

@@ -22,6 +22,24 @@ type AuditLog struct {
 	After       []byte
 }
 
+type Connection struct {
+	ID           uuid.UUID
+	TenantID     uuid.UUID
+	Channel      string
+	Name         string
+	ExternalID   string
+	PageID       *string
+	Credentials  []byte
+	Status       string
+	AccountName  *string
+	LastError    *string
+	LastErrorAt  *time.Time
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	DeletedAt    *time.Time
+	TokenRefused bool
+}
+
 type Erasure struct {
 	ID         uuid.UUID
 	TenantID   uuid.UUID
