@@ -1,0 +1,9 @@
+package ratelimit
+
+import (
+	"testing"
+
+	"github.com/primezap/primezap/pkg/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
