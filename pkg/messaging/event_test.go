@@ -73,7 +73,7 @@ var (
 	place  = &messaging.Location{Latitude: -23.5, Longitude: -46.6, Name: "Clínica", Address: "Rua A, 1", URL: "https://a.example"}
 	file   = &messaging.Media{ID: "1", URL: "https://cdn.example/a?b=c%3D", MIMEType: "image/jpeg", SHA256: "aGFzaA==", FileName: "a.jpg", Voice: true, Animated: true}
 	reel   = &messaging.Share{Kind: "reel", ID: "1", Title: "Antes e depois", URL: "https://a.example"}
-	choice = &messaging.Choice{Kind: "nfm_reply", ID: "1", Title: "Sim", Description: "d", Payload: "p", Response: json.RawMessage(`{"dia": "sábado", "n": 90071992547409930}`)}
+	choice = &messaging.Choice{Kind: "nfm_reply", ID: "1", Title: "Sim", Description: "d", Payload: "p", Response: json.RawMessage(`{"dia": "sábado"}`)}
 	good   = &messaging.Product{CatalogID: "1", ID: "2"}
 )
 
@@ -81,11 +81,11 @@ var (
 var contents = map[messaging.Type]messaging.Content{
 	messaging.Text: {
 		Reply:    &messaging.Reply{ExternalID: "wamid.B", Story: &messaging.Story{ID: "1", URL: "https://a.example"}, Product: good},
-		Referral: &messaging.Referral{Source: "ad", Type: "OPEN_THREAD", Ref: "r", AdID: "1", URL: "https://a.example", Title: "t", Body: "b", ClickID: "c", Product: good},
+		Referral: &messaging.Referral{Source: "ad", Type: "OPEN_THREAD", Ref: "r", AdID: "1", URL: "https://a.example", Title: "t", Body: "b", MediaURL: "https://a.example", ClickID: "c", Product: good},
 		GroupID:  "g", Forwarded: true,
 	},
 	messaging.Image: {Media: file}, messaging.Audio: {Media: &messaging.Media{ID: "1"}}, messaging.Video: {Media: file},
-	messaging.Document: {Media: file, Attachments: []messaging.Attachment{{Type: messaging.Image, Title: "t", Media: file, Location: place, Share: reel}, {Type: messaging.Document}}},
+	messaging.Document: {Media: file, Attachments: []messaging.Attachment{{Type: messaging.Image, Title: "t", Media: file, Location: place, Share: reel, Story: &messaging.Story{ID: "1"}}, {Type: messaging.Document}}},
 	messaging.Sticker:  {Media: file}, messaging.LocationPin: {Location: place},
 	messaging.Cards:       {Contacts: []messaging.Card{{Name: "Bia", Phones: []string{"+55"}, Emails: []string{"b@a.example"}, VCard: "BEGIN", Raw: json.RawMessage(`{"org":{}}`)}}},
 	messaging.Interactive: {Interactive: choice}, messaging.Button: {Interactive: choice}, messaging.Postback: {Interactive: choice},
