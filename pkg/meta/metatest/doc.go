@@ -1,0 +1,23 @@
+// Package metatest is a simulated Graph API of Meta, with the behaviour that Meta
+// documents: for tests, and to try the product without an account at Meta. Nothing
+// of it reaches Meta.
+//
+// A [Server] is an http.Handler with a [World] of phone numbers, pages, Instagram
+// accounts, users and people. It answers, with a version in the path or without:
+//
+//	GET  /me, /{phone-number-id}, /{page-id}, /{instagram-id}   ?fields=…
+//	POST /{phone-number-id}/messages                            WhatsApp: send, mark as read
+//	POST /{page-id}/messages, /{instagram-id}/messages, /me/messages
+//
+// What it accepts it records ([Server.Sent]), and tells what became of it by signed
+// webhooks to the callback URL. It also plays a person who writes ([Server.Play]),
+// and fails on demand ([Server.Inject]). The same over HTTP, for programs that are
+// no Go test: the paths below /simulate, which GET / lists.
+//
+// # What is promised
+//
+// Webhooks of one person leave in the order in which things happened and one after
+// another, unless [Statuses] asks for disorder or an attempt failed: what failed
+// comes later, as it does from Meta. The queue of webhooks, the attempts at each and
+// all that is remembered are bounded. Close waits for every goroutine.
+package metatest
