@@ -9,6 +9,7 @@ const (
 	TypeWebhookLimit         = "urn:primezap:problem:webhook-limit" // the tenant may have no more of them
 	TypeAPIKeyLimit          = "urn:primezap:problem:api-key-limit"
 	TypeIngestLimit          = "urn:primezap:problem:ingest-limit"
+	TypeRateLimit            = "urn:primezap:problem:rate-limit" // the connection has sent enough
 )
 
 // titles are the same for every problem of a type.
@@ -19,6 +20,7 @@ var titles = map[string]string{
 	TypeWebhookLimit:         "Too many webhooks",
 	TypeAPIKeyLimit:          "Too many API keys",
 	TypeIngestLimit:          "Too many events",
+	TypeRateLimit:            "Too many messages",
 }
 
 // WithType returns a copy of one of these types, with its title.

@@ -186,6 +186,12 @@ func (l *Limiter) Set(ctx context.Context, connection Connection, limits map[Win
 	return windows, nil
 }
 
+// Lock is Remaining, and keeps the windows as they are until the transaction ends. It
+// is for limiters in one.
+func (l *Limiter) Lock(ctx context.Context, connection Connection) ([]State, error) {
+	return l.change(ctx, connection, func(*db.Queries) error { return nil })
+}
+
 // change runs fn with the windows locked, and returns them as it left them.
 func (l *Limiter) change(ctx context.Context, connection Connection, fn func(*db.Queries) error) (windows []State, err error) {
 	err = l.inTenant(ctx, connection.Tenant, func(q *db.Queries) error {

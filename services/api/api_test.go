@@ -21,6 +21,7 @@ import (
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
@@ -72,6 +73,7 @@ func (f *fixture) serve(database *store.Store, nc *nats.Conn, adjust func(*api.C
 	f.Helper()
 	cfg := api.Config{
 		AllowHTTP: true, AllowCIDRs: config.CIDRs{netip.MustParsePrefix("127.0.0.0/8")}, LiveRate: 200, LiveBurst: 1000,
+		RateLimits: ratelimit.Config{PerMinute: 60, PerHour: 1000, PerDay: 10_000},
 	}
 	if adjust != nil {
 		adjust(&cfg)
@@ -245,12 +247,21 @@ func TestServer_Contract(t *testing.T) {
 	slices.Sort(described)
 	want := []string{
 		"DELETE /api/api-keys/{id}",
+		"DELETE /api/connections/{id}",
 		"DELETE /api/custom-webhooks/{id}",
 		"DELETE /api/custom-webhooks/{id}/queue",
 		"DELETE /api/custom-webhooks/{id}/queue/{deliveryId}",
 		"DELETE /api/replays/{id}",
 		"GET /api/api-keys",
 		"GET /api/audit-log",
+		"GET /api/connections",
+		"GET /api/connections/{id}",
+		"GET /api/connections/{id}/rate-limit",
+		"GET /api/contacts",
+		"GET /api/contacts/{id}",
+		"GET /api/conversations",
+		"GET /api/conversations/{id}",
+		"GET /api/conversations/{id}/messages",
 		"GET /api/custom-webhooks",
 		"GET /api/custom-webhooks/{id}",
 		"GET /api/custom-webhooks/{id}/logs",
@@ -265,8 +276,16 @@ func TestServer_Contract(t *testing.T) {
 		"GET /healthz",
 		"GET /openapi.json",
 		"GET /readyz",
+		"GET /webhooks/meta",
+		"PATCH /api/connections/{id}",
+		"PATCH /api/contacts/{id}",
+		"PATCH /api/conversations/{id}",
 		"PATCH /api/custom-webhooks/{id}",
 		"POST /api/api-keys",
+		"POST /api/connections",
+		"POST /api/connections/{id}/rate-limit/reset",
+		"POST /api/conversations/{id}/close",
+		"POST /api/conversations/{id}/reopen",
 		"POST /api/custom-webhooks",
 		"POST /api/custom-webhooks/filter/preview",
 		"POST /api/custom-webhooks/{id}/enable",
@@ -278,6 +297,8 @@ func TestServer_Contract(t *testing.T) {
 		"POST /api/erasures",
 		"POST /api/events",
 		"POST /api/tenant-deletions",
+		"POST /webhooks/meta",
+		"PUT /api/connections/{id}/rate-limit",
 		"PUT /api/custom-webhooks/{id}",
 	}
 	if doc.OpenAPI != "3.1.0" || !slices.Equal(described, want) {

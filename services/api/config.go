@@ -12,6 +12,7 @@ import (
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/meta"
+	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/telemetry"
 )
 
@@ -23,7 +24,8 @@ type Config struct {
 	NATSURL     string `env:"NATS_URL,required" secret:"true" help:"NATS as the user api"`
 	VaultKeyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
 
-	JWT auth.JWTConfig
+	JWT        auth.JWTConfig
+	RateLimits ratelimit.Config
 
 	Meta meta.Config
 
@@ -56,7 +58,7 @@ const maxLimit = 1_000_000
 
 // Validate reports settings that cannot be meant.
 func (c *Config) Validate() error {
-	errs := []error{c.JWT.Validate(), c.Meta.Validate()}
+	errs := []error{c.JWT.Validate(), c.RateLimits.Validate(), c.Meta.Validate()}
 	for _, origin := range c.CORSOrigins {
 		u, err := url.Parse(origin)
 		if origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {

@@ -35,18 +35,6 @@ func (pending) UpdateConnection(context.Context, openapi.UpdateConnectionRequest
 	return nil, errPending
 }
 
-func (pending) GetRateLimit(context.Context, openapi.GetRateLimitRequestObject) (openapi.GetRateLimitResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) SetRateLimit(context.Context, openapi.SetRateLimitRequestObject) (openapi.SetRateLimitResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) ResetRateLimit(context.Context, openapi.ResetRateLimitRequestObject) (openapi.ResetRateLimitResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) ListContacts(context.Context, openapi.ListContactsRequestObject) (openapi.ListContactsResponseObject, error) {
 	return nil, errPending
 }

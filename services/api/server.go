@@ -23,12 +23,14 @@ import (
 	"github.com/primezap/primezap/pkg/egress"
 	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/eventlog"
 	"github.com/primezap/primezap/services/api/internal/ingest"
 	"github.com/primezap/primezap/services/api/internal/keys"
+	"github.com/primezap/primezap/services/api/internal/limits"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/privacy"
 	"github.com/primezap/primezap/services/api/internal/strict"
@@ -104,6 +106,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		forgetting: &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.forget(); s.tenants.Forget() }},
 		auditLog:   &audit.Service{Store: deps.Store},
 		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.forget},
+		rateLimits: &limits.Service{Store: deps.Store, Limiter: ratelimit.New(deps.Store, cfg.RateLimits)},
 		operations: operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
@@ -115,6 +118,7 @@ type (
 	access     = keys.Service
 	auditLog   = audit.Service
 	forgetting = privacy.Service
+	rateLimits = limits.Service
 )
 
 // handlers implements the contract, a room for each subject.
@@ -125,6 +129,7 @@ type handlers struct {
 	*auditLog
 	*access
 	*forgetting
+	*rateLimits
 	operations
 	rest
 }

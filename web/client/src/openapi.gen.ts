@@ -1023,9 +1023,15 @@ export interface components {
              *     - `urn:primezap:problem:webhook-limit` (403): the tenant may have no more webhooks
              *     - `urn:primezap:problem:api-key-limit` (403): the tenant may have no more API keys
              *     - `urn:primezap:problem:ingest-limit` (429): the tenant published too many events in a second
+             *     - `urn:primezap:problem:rate-limit` (429): the connection has sent as many messages
+             *       as a window lets through. `windowType`, `limit`, `remaining` and `resetsAt` tell
+             *       of the one that refuses for longest, `requested` how many messages it was asked
+             *       for: where that is more than `limit` no wait will do, and there is no
+             *       `Retry-After`. `title` and `detail` are in English or Portuguese, by
+             *       Accept-Language
              * @enum {string}
              */
-            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit";
+            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit" | "urn:primezap:problem:rate-limit";
             title: string;
             status: number;
             detail?: string;
@@ -2452,15 +2458,26 @@ export interface components {
         };
         /** @enum {string} */
         WindowType: "per_minute" | "per_hour" | "per_day";
-        /** @description Messages that may be sent in each window */
+        /**
+         * @description Messages that may be sent in each window
+         * @example {
+         *       "per_minute": 600,
+         *       "per_day": 100000
+         *     }
+         */
         RateLimitInput: {
             per_minute?: number | null;
             per_hour?: number | null;
             per_day?: number | null;
         };
+        /**
+         * @example {
+         *       "windowType": "per_minute"
+         *     }
+         */
         RateLimitResetInput: {
             /**
-             * @description Absent
+             * @description Absent, all three
              * @enum {string|null}
              */
             windowType?: "per_minute" | "per_hour" | "per_day" | null;
@@ -2476,6 +2493,34 @@ export interface components {
              */
             resetsAt: string | null;
         };
+        /**
+         * @example {
+         *       "connectionId": "0198c0de-1111-7222-8333-444455556666",
+         *       "windows": [
+         *         {
+         *           "windowType": "per_minute",
+         *           "maxRequests": 600,
+         *           "used": 12,
+         *           "remaining": 588,
+         *           "resetsAt": "2026-03-02T12:01:00Z"
+         *         },
+         *         {
+         *           "windowType": "per_hour",
+         *           "maxRequests": 1000,
+         *           "used": 180,
+         *           "remaining": 820,
+         *           "resetsAt": "2026-03-02T13:00:00Z"
+         *         },
+         *         {
+         *           "windowType": "per_day",
+         *           "maxRequests": 100000,
+         *           "used": 2000,
+         *           "remaining": 98000,
+         *           "resetsAt": "2026-03-03T00:00:00Z"
+         *         }
+         *       ]
+         *     }
+         */
         RateLimitState: {
             /** Format: uuid */
             connectionId: string;
@@ -2746,7 +2791,7 @@ export interface components {
         /**
          * @description What is left of the limit, and the seconds until it is whole again
          *     (draft-ietf-httpapi-ratelimit-headers); of a limit on what a tenant may have, no
-         *     seconds. Absent without a limit.
+         *     seconds; of a connection's windows a list. Absent without a limit.
          * @example "ingest";r=437;t=1
          */
         RateLimit: string;

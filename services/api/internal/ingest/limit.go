@@ -10,6 +10,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/services/api/internal/rateheader"
 )
 
 // window is the time that the limit speaks of, and so when to come again.
@@ -82,9 +83,8 @@ func (b *budget) accepted(it *item) {
 	}
 }
 
-// headers tell the client how much of the limit is left, as the IETF's draft on
-// rate limit headers has it; of several tenants, that of the one with the least.
-// They are nil without a limit.
+// headers tell the client how much of the limit is left; of several tenants, that of
+// the one with the least. They are nil without a limit.
 func (b *budget) headers(tenant uuid.UUID) http.Header {
 	if b.limit == nil {
 		return nil
@@ -95,12 +95,11 @@ func (b *budget) headers(tenant uuid.UUID) http.Header {
 		left = min(left, b.limit.buckets.of(tenant).TokensAt(b.now))
 	}
 	left = math.Floor(max(left, 0))
-	reset := 0 // seconds until the bucket is full: as burst and rate are the same, one at most
+	var whole time.Duration // until the bucket is full: as burst and rate are the same, a second at most
 	if left < float64(b.limit.perSecond) {
-		reset = int(window.Seconds())
+		whole = window
 	}
-	headers := make(http.Header)
-	headers.Set("RateLimit-Policy", fmt.Sprintf(`"ingest";q=%d;w=%d`, b.limit.perSecond, int(window.Seconds())))
-	headers.Set("RateLimit", fmt.Sprintf(`"ingest";r=%d;t=%d`, int(left), reset))
-	return headers
+	return rateheader.Header(rateheader.Limit{
+		Name: "ingest", Quota: int64(b.limit.perSecond), Window: window, Left: int64(left), Whole: whole,
+	})
 }

@@ -412,6 +412,8 @@ type ConnectionInput struct {
 	ExternalID string `json:"externalId"`
 
 	// Limits Messages that may be sent in each window
+	//
+	// Examples: {"per_day":100000,"per_minute":600}
 	Limits *RateLimitInput `json:"limits,omitempty"`
 	Name   string          `json:"name"`
 
@@ -737,22 +739,24 @@ type Rate struct {
 }
 
 // RateLimitInput Messages that may be sent in each window
+//
+// Examples: {"per_day":100000,"per_minute":600}
 type RateLimitInput struct {
 	PerDay    *int `json:"per_day,omitempty"`
 	PerHour   *int `json:"per_hour,omitempty"`
 	PerMinute *int `json:"per_minute,omitempty"`
 }
 
-// RateLimitResetInput defines model for RateLimitResetInput.
+// RateLimitResetInput Examples: {"windowType":"per_minute"}
 type RateLimitResetInput struct {
-	// WindowType Absent
+	// WindowType Absent, all three
 	WindowType *RateLimitResetInputWindowType `json:"windowType,omitempty"`
 }
 
-// RateLimitResetInputWindowType Absent
+// RateLimitResetInputWindowType Absent, all three
 type RateLimitResetInputWindowType string
 
-// RateLimitState defines model for RateLimitState.
+// RateLimitState Examples: {"connectionId":"0198c0de-1111-7222-8333-444455556666","windows":[{"maxRequests":600,"remaining":588,"resetsAt":"2026-03-02T12:01:00Z","used":12,"windowType":"per_minute"},{"maxRequests":1000,"remaining":820,"resetsAt":"2026-03-02T13:00:00Z","used":180,"windowType":"per_hour"},{"maxRequests":100000,"remaining":98000,"resetsAt":"2026-03-03T00:00:00Z","used":2000,"windowType":"per_day"}]}
 type RateLimitState struct {
 	ConnectionID openapi_types.UUID `json:"connectionId"`
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/services/api/internal/rateheader"
 )
 
 // Kind is a kind of things, and how many of them a tenant may have.
@@ -38,9 +39,9 @@ func (k Kind) Take(ctx context.Context, q *db.Queries, tenant uuid.UUID, count C
 		return fmt.Errorf("count %s: %w", k.Name, err)
 	}
 	if have >= int64(k.Max) {
-		return problem.Forbidden(fmt.Sprintf("the tenant has as many %s as it may have, %d", k.Name, k.Max)).WithType(k.Type).
-			WithHeader("RateLimit-Policy", fmt.Sprintf("%q;q=%d", k.Policy, k.Max)).
-			WithHeader("RateLimit", fmt.Sprintf("%q;r=0", k.Policy))
+		p := problem.Forbidden(fmt.Sprintf("the tenant has as many %s as it may have, %d", k.Name, k.Max)).WithType(k.Type)
+		p.Header = rateheader.Header(rateheader.Limit{Name: k.Policy, Quota: int64(k.Max)})
+		return p
 	}
 	return nil
 }
