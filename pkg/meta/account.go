@@ -15,14 +15,15 @@ type Account struct {
 	Name string // the number, the page's name, the user name; empty where Meta has none
 }
 
-// ErrOtherAccount: the token is another account's.
+// ErrOtherAccount means that the token is another account's.
 var ErrOtherAccount = errors.New("the token is another account's")
 
 // Account asks Meta for the account with an id, with the token that is said to be
 // its own. The errors are those of [Client.Post], and [ErrOtherAccount]; none of a
 // read leaves anything behind at Meta.
 func (c *Client) Account(ctx context.Context, channel messaging.Channel, id, token string) (Account, error) {
-	path, fields := Path{id}, ""
+	path := Path{id}
+	var fields string
 	switch channel {
 	case messaging.WhatsApp:
 		fields = "id,display_phone_number,verified_name"

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -144,7 +145,7 @@ func (c *Client) call(ctx context.Context, method, token string, path Path, para
 	hide := hider(token, c.proof(token), c.secret)
 	if failed := errorOf(res.StatusCode, raw, token == "", hide); failed != nil {
 		failed.Usage = usage
-		return nil, fmt.Errorf("meta: %s: %w", method, failed)
+		return nil, failed
 	}
 	if readErr == nil && !json.Valid(raw) {
 		readErr = errNoJSON
@@ -164,9 +165,7 @@ func (c *Client) request(ctx context.Context, method, token string, path Path, p
 		return nil, ErrToken
 	}
 	query := make(url.Values, len(params)+1)
-	for name, values := range params {
-		query[name] = values
-	}
+	maps.Copy(query, params)
 	if proof := c.proof(token); proof != "" {
 		query.Set("appsecret_proof", proof)
 	}

@@ -12,15 +12,15 @@ import (
 )
 
 var (
-	// ErrNotSent: the call failed before it was written whole, so that Meta cannot
+	// ErrNotSent means that the call failed before it was written whole, so that Meta cannot
 	// have acted on it.
 	ErrNotSent = errors.New("not sent")
-	// ErrOutcomeUnknown: Meta may have acted on the call or not. Besides calls that
+	// ErrOutcomeUnknown means that Meta may have acted on the call or not. Besides calls that
 	// were broken off, an [*Error] is one that a gateway answered with 5xx.
 	ErrOutcomeUnknown = errors.New("outcome unknown")
-	// ErrToken: the token has characters that no access token has.
+	// ErrToken means that the token has characters that no access token has.
 	ErrToken = errors.New("no access token can look like this")
-	// ErrPath: a segment of the path is no id nor name.
+	// ErrPath means that the path is empty, or that a segment of it is no id nor name.
 	ErrPath = errors.New("no id nor name in the Graph API can look like this")
 )
 
@@ -99,7 +99,7 @@ func errorOf(status int, body []byte, anonymous bool, hide func(string) string) 
 		return nil
 	}
 	e := &Error{Status: status}
-	clean := func(raw json.RawMessage) string { return bounded(hide(text(raw))) }
+	clean := func(raw json.RawMessage) string { return bounded(hide(storable(text(raw)))) }
 	var b errorBody
 	switch {
 	case !found:

@@ -81,9 +81,14 @@ func text(raw json.RawMessage) string {
 	return s
 }
 
-// bounded makes s valid, short and storable in Postgres.
+// storable is s as Postgres takes it: valid and without NUL.
+func storable(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+}
+
+// bounded is s, storable and short.
 func bounded(s string) string {
-	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "")
+	s = storable(s)
 	if len(s) <= maxText {
 		return s
 	}
