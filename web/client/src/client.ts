@@ -2,6 +2,9 @@ import { Api } from "./api.js";
 import { type APIKeys, apiKeys } from "./apiKeys.js";
 import { type AuditLog, auditLog } from "./auditLog.js";
 import type { ClientConfig } from "./config.js";
+import { type Connections, connections } from "./connections.js";
+import { type Contacts, contacts } from "./contacts.js";
+import { type Conversations, conversations } from "./conversations.js";
 import { type CustomWebhooks, customWebhooks } from "./customWebhooks.js";
 import { type Events, events } from "./events.js";
 import { type Erasures, erasures, type TenantDeletions, tenantDeletions } from "./privacy.js";
@@ -10,6 +13,9 @@ import { type Erasures, erasures, type TenantDeletions, tenantDeletions } from "
 export interface Client {
   apiKeys: APIKeys;
   auditLog: AuditLog;
+  connections: Connections;
+  contacts: Contacts;
+  conversations: Conversations;
   customWebhooks: CustomWebhooks;
   erasures: Erasures;
   events: Events;
@@ -22,6 +28,9 @@ export function createClient(config: ClientConfig): Client {
   return {
     apiKeys: apiKeys(api),
     auditLog: auditLog(api),
+    connections: connections(api),
+    contacts: contacts(api),
+    conversations: conversations(api),
     customWebhooks: customWebhooks(api),
     erasures: erasures(api),
     events: events(api),

@@ -5,6 +5,9 @@ export { type APIKeys, apiKeysService } from "./apiKeys.js";
 export { type AuditLog, auditLogService } from "./auditLog.js";
 export { type Client, createClient } from "./client.js";
 export { type ClientConfig, configure, type RequestOptions } from "./config.js";
+export { type ConnectionOptions, type Connections, connectionsService } from "./connections.js";
+export { type Contacts, contactsService } from "./contacts.js";
+export { type Conversations, conversationsService } from "./conversations.js";
 export { type CustomWebhooks, customWebhooksService } from "./customWebhooks.js";
 export {
   type EventInput,
