@@ -29,7 +29,7 @@ var crossing = map[string][]string{
 		"tenants", "webhooks", "events", "event_bodies", "idempotency_keys", "outbox", "webhook_logs",
 		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily", "webhook_queue", "webhook_lanes", "webhook_health",
 		"erasures", "tenant_deletions", "audit_log", "replays",
-		"connections", "integration_rate_limits", "contacts", "contact_identities", "conversations", "messages", "channel_updates",
+		"connections", "integration_rate_limits", "contacts", "contact_identities", "contact_tags", "conversations", "messages", "channel_updates",
 	},
 	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log"},
 	// It hands functions over to the definer, so it is a member of it: no more.

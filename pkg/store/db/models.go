@@ -40,6 +40,40 @@ type Connection struct {
 	TokenRefused bool
 }
 
+type Contact struct {
+	ID           uuid.UUID
+	TenantID     uuid.UUID
+	Name         string
+	ProfileName  *string
+	Phone        *string
+	Email        *string
+	Instagram    *string
+	Tags         []string
+	Source       string
+	OwnerID      *uuid.UUID
+	OwnerName    *string
+	CustomFields []byte
+	MergedInto   *uuid.UUID
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+type Conversation struct {
+	ID            uuid.UUID
+	TenantID      uuid.UUID
+	ConnectionID  uuid.UUID
+	ContactID     uuid.UUID
+	Channel       string
+	Status        string
+	AssigneeID    *uuid.UUID
+	AssigneeName  *string
+	LastMessageAt *time.Time
+	LastInboundAt *time.Time
+	CreatedAt     time.Time
+	UpdatedAt     time.Time
+	ClosedAt      *time.Time
+}
+
 type Erasure struct {
 	ID         uuid.UUID
 	TenantID   uuid.UUID
@@ -61,6 +95,31 @@ type Erasure struct {
 	KnownAs    []string
 	Searched   uuid.UUID
 	Records    int64
+}
+
+type Message struct {
+	ID             uuid.UUID
+	TenantID       uuid.UUID
+	ConnectionID   uuid.UUID
+	ConversationID uuid.UUID
+	ContactID      uuid.UUID
+	Channel        string
+	Direction      string
+	ExternalID     *string
+	Type           string
+	Text           *string
+	Content        []byte
+	Raw            []byte
+	Status         string
+	StatusAt       *time.Time
+	Error          []byte
+	Pricing        []byte
+	Standby        bool
+	SentAt         time.Time
+	EditedAt       *time.Time
+	DeletedAt      *time.Time
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
 }
 
 type Replay struct {

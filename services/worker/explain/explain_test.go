@@ -109,6 +109,8 @@ INSERT INTO contacts (id, tenant_id, name, source, merged_into) -- a hundredth a
 	SELECT ('0198f000-0000-7000-d000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp',
 		CASE WHEN n % 100 = 99 THEN ('0198f000-0000-7000-d000-' || lpad((n - 1)::text, 12, '0'))::uuid END FROM generate_series(0, 19999) AS n;
 INSERT INTO contacts (id, tenant_id, name, source) SELECT gen_random_uuid(), gen_random_uuid(), 'n', 'whatsapp' FROM generate_series(1, 20000) AS n;
+UPDATE contacts SET phone = '+55' || right(id::text, 11), tags = '{lead}' WHERE merged_into IS NULL;
+INSERT INTO contact_tags (tenant_id, tag, contact_id) SELECT tenant_id, unnest(tags), id FROM contacts WHERE merged_into IS NULL;
 INSERT INTO contact_identities (value, kind, tenant_id, contact_id) SELECT id::text, 'phone', tenant_id, id FROM contacts;
 INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel, status) -- of the same number
 	SELECT id, tenant_id, '0198f000-0000-7000-c000-000000000000', id, 'whatsapp', CASE WHEN right(id::text, 1) = '0' THEN 'closed' ELSE 'open' END FROM contacts;
@@ -354,6 +356,8 @@ func apiQueries() []query {
 	middle, hookInMiddle := delivery(rows/2), hook(hooks/2)
 	failed, waiting, other := false, int16(0), "message.sent"
 	thousandth := delivery(1000)
+	contact, connection := uuid.MustParse("0198f000-0000-7000-d000-000000010001"), uuid.MustParse("0198f000-0000-7000-c000-000000000000")
+	lead, conversationStates := "lead", []string{"open", "pending", "closed"}
 	begins, ends := []time.Time{from, midnight.AddDate(0, 0, -1)}, []time.Time{midnight.AddDate(0, 0, -29), to}
 	return []query{
 		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
@@ -471,6 +475,74 @@ func apiQueries() []query {
 		{name: "DailyStats", rows: 30, call: func(q *db.Queries) { _, _ = q.DailyStats(ctx, hook(7), from, to) }},
 		{name: "HourlyStats", rows: 3 * 24 * 2, call: func(q *db.Queries) { _, _ = q.HourlyStats(ctx, begins, ends, hook(7)) }},
 		{name: "HourlyDurations", rows: 3 * 24 * 2, call: func(q *db.Queries) { _, _ = q.HourlyDurations(ctx, begins, ends, hook(7)) }},
+		{name: "ListContacts", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListContacts(ctx, db.ListContactsParams{TenantID: tenant, RowLimit: 20})
+		}},
+		{name: "ListContacts, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListContacts(ctx, db.ListContactsParams{TenantID: tenant, Before: &contact, RowLimit: 20})
+		}},
+		{name: "CountContacts", rows: 25_000, call: func(q *db.Queries) { _, _ = q.CountContacts(ctx, tenant, 10_000) }},
+		{name: "ListContactsByPhone", rows: 6, call: func(q *db.Queries) {
+			_, _ = q.ListContactsByPhone(ctx, db.ListContactsByPhoneParams{Phone: "+5500000000007", TenantID: tenant, Tag: &lead, RowLimit: 20})
+		}},
+		{name: "CountContactsByPhone", rows: 6, call: func(q *db.Queries) {
+			_, _ = q.CountContactsByPhone(ctx, db.CountContactsByPhoneParams{Phone: "+5500000000007", TenantID: tenant, Cap: 10_000})
+		}},
+		{name: "ListContactsByTag", rows: 100, call: func(q *db.Queries) {
+			_, _ = q.ListContactsByTag(ctx, db.ListContactsByTagParams{TenantID: tenant, Tag: lead, RowLimit: 20})
+		}},
+		{name: "ListContactsByTag, deep by cursor", rows: 100, call: func(q *db.Queries) {
+			_, _ = q.ListContactsByTag(ctx, db.ListContactsByTagParams{TenantID: tenant, Tag: lead, Before: &contact, RowLimit: 20})
+		}},
+		{name: "ListContactsByTag, of a tag that nobody has", rows: 2, call: func(q *db.Queries) {
+			_, _ = q.ListContactsByTag(ctx, db.ListContactsByTagParams{TenantID: tenant, Tag: "none", RowLimit: 20})
+		}},
+		{name: "CountContactsByTag", rows: 25_000, call: func(q *db.Queries) { _, _ = q.CountContactsByTag(ctx, tenant, lead, 10_000) }},
+		{name: "LockContact", rows: 2, call: func(q *db.Queries) { _, _ = q.LockContact(ctx, contact) }},
+		{name: "UpdateContact", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.UpdateContact(ctx, db.UpdateContactParams{ID: contact, Name: "n", Tags: []string{lead}, CustomFields: []byte("{}")})
+		}},
+		{name: "AnyIdentity", rows: 4, call: func(q *db.Queries) { _, _ = q.AnyIdentity(ctx, contact) }},
+		{name: "ListConversations", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.ListConversations(ctx, db.ListConversationsParams{TenantID: tenant, Statuses: conversationStates, StatusLimit: 20, RowLimit: 20})
+		}},
+		{name: "ListConversations, deep by cursor", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.ListConversations(ctx, db.ListConversationsParams{
+				TenantID: tenant, Statuses: conversationStates, Before: &contact, StatusLimit: 20, RowLimit: 20,
+			})
+		}},
+		{name: "ListConversations, in a state that none is in", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.ListConversations(ctx, db.ListConversationsParams{TenantID: tenant, Statuses: conversationStates[1:2], StatusLimit: 20, RowLimit: 20})
+		}},
+		{name: "CountConversations", rows: 25_000, call: func(q *db.Queries) { _, _ = q.CountConversations(ctx, tenant, conversationStates, 10_000) }},
+		{name: "ListConversationsOfConnection", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.ListConversationsOfConnection(ctx, db.ListConversationsOfConnectionParams{
+				ConnectionID: connection, Statuses: conversationStates, Before: &contact, StatusLimit: 20, RowLimit: 20,
+			})
+		}},
+		{name: "CountConversationsOfConnection", rows: 60_000, call: func(q *db.Queries) {
+			_, _ = q.CountConversationsOfConnection(ctx, connection, conversationStates, 10_000)
+		}},
+		{name: "ListConversationsOfContact", rows: 10, call: func(q *db.Queries) {
+			_, _ = q.ListConversationsOfContact(ctx, db.ListConversationsOfContactParams{
+				ContactID: contact, ConnectionID: &connection, Statuses: conversationStates, RowLimit: 20,
+			})
+		}},
+		{name: "CountConversationsOfContact", rows: 10, call: func(q *db.Queries) {
+			_, _ = q.CountConversationsOfContact(ctx, db.CountConversationsOfContactParams{ContactID: contact, Statuses: conversationStates, Cap: 10_000})
+		}},
+		{name: "LockConversation", rows: 2, call: func(q *db.Queries) { _, _ = q.LockConversation(ctx, contact) }},
+		{name: "OtherOpenConversation", rows: 6, call: func(q *db.Queries) { _, _ = q.OtherOpenConversation(ctx, contact, connection, contact) }},
+		{name: "UpdateConversation", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.UpdateConversation(ctx, db.UpdateConversationParams{ID: contact, Status: "pending"})
+		}},
+		{name: "ListMessages", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListMessages(ctx, db.ListMessagesParams{ConversationID: contact, RowLimit: 20})
+		}},
+		{name: "ListMessages, deep by cursor", rows: 60, call: func(q *db.Queries) {
+			_, _ = q.ListMessages(ctx, db.ListMessagesParams{ConversationID: contact, Before: &middle, RowLimit: 20})
+		}},
+		{name: "CountMessages", rows: 60, call: func(q *db.Queries) { _, _ = q.CountMessages(ctx, contact, 10_000) }},
 		{name: "ListAPIKeys", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListAPIKeys(ctx, db.ListAPIKeysParams{TenantID: tenant, RowLimit: 20})
 		}},

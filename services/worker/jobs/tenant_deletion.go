@@ -92,7 +92,7 @@ var pass = []part{
 	{name: "identities", tables: []string{"contact_identities"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
 		return q.RemoveIdentitiesOf(ctx, tenant, rowChunk)
 	})},
-	{name: "contacts", tables: []string{"contacts"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+	{name: "contacts", tables: []string{"contacts", "contact_tags"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
 		return q.RemoveContactsOf(ctx, tenant, rowChunk)
 	})},
 	{name: "updates of channels", tables: []string{"channel_updates"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {

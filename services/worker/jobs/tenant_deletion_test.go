@@ -91,7 +91,7 @@ func (w *deleting) fill(owner uuid.UUID, n int) {
 		`INSERT INTO connections (id, tenant_id, channel, name, external_id) SELECT gen_random_uuid(), $1::uuid, 'whatsapp', 'n', $1::text || n FROM generate_series(1, $2::int) AS n`,
 		`INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
 			SELECT id, 'per_minute', $1, 60, now(), now() FROM connections WHERE tenant_id = $1`,
-		`INSERT INTO contacts (id, tenant_id, name, source) SELECT gen_random_uuid(), $1, 'n', 'whatsapp' FROM generate_series(1, $2::int)`,
+		`INSERT INTO contacts (id, tenant_id, name, source, tags) SELECT gen_random_uuid(), $1, 'n', 'whatsapp', '{lead}' FROM generate_series(1, $2::int)`,
 		`INSERT INTO contact_identities (value, kind, tenant_id, contact_id) SELECT id::text, 'phone', $1, id FROM contacts WHERE tenant_id = $1`,
 		`INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel) SELECT id, $1, id, id, 'whatsapp' FROM contacts WHERE tenant_id = $1`,
 		`INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, type, status, sent_at)
