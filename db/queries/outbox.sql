@@ -10,10 +10,19 @@ SELECT pg_try_advisory_lock(hashtext('primezap.outbox'));
 SELECT pg_try_advisory_xact_lock(hashtext('primezap.sweep'));
 
 -- name: OutboxBatch :many
--- Ids are given before they commit: only reading from the start again, after a
--- pass, finds one that committed behind the reader.
-SELECT id, tenant_id, event_id, event_type, day, body, conversation FROM outbox
-WHERE id > @after ORDER BY id LIMIT @row_limit;
+-- So many rows, fewer where their bodies are large, and one at least. waited is in
+-- seconds. All transactions before oldest have ended: what they inserted is seen.
+SELECT b.id, b.tenant_id, b.event_id, b.event_type, b.day, b.body, b.conversation,
+  extract(epoch FROM clock_timestamp() - b.created_at)::float8 AS waited,
+  (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)::bigint AS oldest
+FROM (
+  SELECT o.*, sum(octet_length(o.body)) OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING) - octet_length(o.body) AS bytes_before
+  FROM outbox o WHERE o.id > @after ORDER BY o.id LIMIT @row_limit
+) AS b
+WHERE b.bytes_before < @byte_limit::bigint ORDER BY b.id;
 
--- name: DeleteOutbox :exec
-DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
+-- name: DeleteOutbox :one
+-- The number of the transaction that does it. Not the snapshot's xmax: behind that
+-- some may be at work already.
+WITH gone AS (DELETE FROM outbox WHERE id = ANY(@ids::bigint[]))
+SELECT pg_current_xact_id()::text::bigint AS transaction;

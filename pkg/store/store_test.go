@@ -355,7 +355,7 @@ func TestBatch_RefusesQueriesThatAnswer(t *testing.T) {
 	if _, err := b.ConsumerFloor(t.Context(), "c"); err == nil {
 		t.Error("a :one query was taken")
 	}
-	if _, err := b.OutboxBatch(t.Context(), 0, 1); err == nil {
+	if _, err := b.OutboxBatch(t.Context(), 0, 1, 1); err == nil {
 		t.Error("a :many query was taken")
 	}
 	if _, err := b.PurgeExhausted(t.Context(), 1); err == nil {

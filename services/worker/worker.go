@@ -204,6 +204,7 @@ func (w *worker) ready(ctx context.Context) error {
 }
 
 func (w *worker) register(r prometheus.Registerer) {
+	r.MustRegister(w.outbox.Metrics()...)
 	r.MustRegister(w.repaired,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "primezap_attempts_running", Help: "Attempts in flight.",

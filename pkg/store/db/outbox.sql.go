@@ -12,13 +12,18 @@ import (
 	"github.com/google/uuid"
 )
 
-const deleteOutbox = `-- name: DeleteOutbox :exec
-DELETE FROM outbox WHERE id = ANY($1::bigint[])
+const deleteOutbox = `-- name: DeleteOutbox :one
+WITH gone AS (DELETE FROM outbox WHERE id = ANY($1::bigint[]))
+SELECT pg_current_xact_id()::text::bigint AS transaction
 `
 
-func (q *Queries) DeleteOutbox(ctx context.Context, ids []int64) error {
-	_, err := q.db.Exec(ctx, deleteOutbox, ids)
-	return err
+// The number of the transaction that does it. Not the snapshot's xmax: behind that
+// some may be at work already.
+func (q *Queries) DeleteOutbox(ctx context.Context, ids []int64) (int64, error) {
+	row := q.db.QueryRow(ctx, deleteOutbox, ids)
+	var transaction int64
+	err := row.Scan(&transaction)
+	return transaction, err
 }
 
 const insertOutbox = `-- name: InsertOutbox :exec
@@ -48,8 +53,14 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 }
 
 const outboxBatch = `-- name: OutboxBatch :many
-SELECT id, tenant_id, event_id, event_type, day, body, conversation FROM outbox
-WHERE id > $1 ORDER BY id LIMIT $2
+SELECT b.id, b.tenant_id, b.event_id, b.event_type, b.day, b.body, b.conversation,
+  extract(epoch FROM clock_timestamp() - b.created_at)::float8 AS waited,
+  (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint)::bigint AS oldest
+FROM (
+  SELECT o.id, o.tenant_id, o.event_id, o.event_type, o.day, o.body, o.conversation, o.created_at, sum(octet_length(o.body)) OVER (ORDER BY o.id ROWS UNBOUNDED PRECEDING) - octet_length(o.body) AS bytes_before
+  FROM outbox o WHERE o.id > $1 ORDER BY o.id LIMIT $2
+) AS b
+WHERE b.bytes_before < $3::bigint ORDER BY b.id
 `
 
 type OutboxBatchRow struct {
@@ -60,12 +71,14 @@ type OutboxBatchRow struct {
 	Day          time.Time
 	Body         []byte
 	Conversation *string
+	Waited       float64
+	Oldest       int64
 }
 
-// Ids are given before they commit: only reading from the start again, after a
-// pass, finds one that committed behind the reader.
-func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32) ([]OutboxBatchRow, error) {
-	rows, err := q.db.Query(ctx, outboxBatch, after, rowLimit)
+// So many rows, fewer where their bodies are large, and one at least. waited is in
+// seconds. All transactions before oldest have ended: what they inserted is seen.
+func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32, byteLimit int64) ([]OutboxBatchRow, error) {
+	rows, err := q.db.Query(ctx, outboxBatch, after, rowLimit, byteLimit)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +94,8 @@ func (q *Queries) OutboxBatch(ctx context.Context, after int64, rowLimit int32) 
 			&i.Day,
 			&i.Body,
 			&i.Conversation,
+			&i.Waited,
+			&i.Oldest,
 		); err != nil {
 			return nil, err
 		}

@@ -286,8 +286,8 @@ func workerQueries() []query {
 		{name: "ResealWebhook", rows: 2, call: func(q *db.Queries) {
 			_, _ = q.ResealWebhook(ctx, db.ResealWebhookParams{ID: hook(7), Secret: []byte{1}, OldSecret: []byte{}})
 		}},
-		{name: "OutboxBatch", rows: 200, call: func(q *db.Queries) { _, _ = q.OutboxBatch(ctx, 5000, 100) }},
-		{name: "DeleteOutbox", rows: 10, call: func(q *db.Queries) { _ = q.DeleteOutbox(ctx, []int64{1, 2, 3}) }},
+		{name: "OutboxBatch", rows: 200, call: func(q *db.Queries) { _, _ = q.OutboxBatch(ctx, 5000, 100, 1<<20) }},
+		{name: "DeleteOutbox", rows: 10, call: func(q *db.Queries) { _, _ = q.DeleteOutbox(ctx, []int64{1, 2, 3}) }},
 		// Up to 100 events of a contact, in each of some days.
 		{name: "EventsOfContact", rows: 200, call: func(q *db.Queries) {
 			_, _ = q.EventsOfContact(ctx, db.EventsOfContactParams{

@@ -3,18 +3,19 @@
 //
 // Whoever commits something and must raise an event inserts it into the table
 // outbox in that transaction. One relay of the fleet, the holder of an advisory
-// lock, publishes the rows in the order of their ids and deletes each after its
-// PubAck. So an event is never lost. It may be published twice, by a relay that
-// dies between PubAck and delete; JetStream knows its message id for two
-// minutes, and after that the ledger knows the event.
+// lock, publishes the rows and deletes each after its PubAck. So an event is never
+// lost. It may be published twice, by a relay that dies between PubAck and delete;
+// JetStream knows its message id for two minutes, and after that the ledger knows
+// the event.
 //
-// Ids are given before they commit. The relay keeps no place in the table: it
-// reads from the start again and again, so a row that commits behind others is
-// found like any other.
+// Ids are given before they commit, so a row may come to light behind others. The
+// relay reads from the start again and again, the start being where nothing can
+// come to light any more (see floor).
 //
-// A conversation's events keep their order: a row is published only after the
-// PubAck of the one before it, and a failure holds back the later rows of its
-// conversation, and no others.
+// A conversation's events keep the order of their ids: of a batch, the first rows
+// of all conversations are published together, then the second ones, and so on, a
+// conversation's next row only after the PubAck of the one before it. A failure
+// holds back the later rows of its conversation, and no others.
 package outbox
 
 import (
@@ -23,35 +24,62 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/bus"
-	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
 
 const (
-	batchRows    = 200
-	pollEvery    = 150 * time.Millisecond
+	batchRows  = 1000
+	batchBytes = 8 << 20 // and the one event more that crosses it
+	maxWaves   = 64      // of a conversation, rows of one batch
+	maxHeld    = 10_000  // conversations held back at once
+
+	// Postgres does not tell of new rows: NOTIFY in the transactions that insert
+	// them takes their commits one after another, a quarter of them in the same time.
+	busyEvery = 5 * time.Millisecond  // after something was published
+	idleEvery = 40 * time.Millisecond // when nothing has been for some passes
+
 	lockEvery    = time.Second      // how often the others ask for the lock
-	failurePause = time.Second      // after a pass that held something back
+	failurePause = time.Second      // before what failed is tried again
 	batchFor     = 10 * time.Second // one batch, both servers healthy or not
 	stopFor      = time.Second      // what a batch may go on for after the end
-	maxHeld      = 10_000           // conversations held back in one pass
 )
 
 // Relay is one worker's; of a fleet's relays one works at a time.
 type Relay struct {
-	store     *store.Store
-	publisher *bus.Publisher
-	log       *slog.Logger
+	store      *store.Store
+	publisher  *bus.Publisher
+	log        *slog.Logger
+	startEvery time.Duration // see floor
+
+	published prometheus.Counter
+	failed    prometheus.Counter
+	waited    prometheus.Gauge
 }
 
 // New returns a relay over the worker's role.
 func New(s *store.Store, publisher *bus.Publisher, log *slog.Logger) *Relay {
-	return &Relay{store: s, publisher: publisher, log: log}
+	return &Relay{
+		store: s, publisher: publisher, log: log, startEvery: startEvery,
+		published: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "primezap_outbox_published_total", Help: "Events of the outbox that this worker has published.",
+		}),
+		failed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "primezap_outbox_failures_total", Help: "Attempts to publish an event of the outbox that failed.",
+		}),
+		waited: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "primezap_outbox_wait_seconds", Help: "How long the oldest event that this worker found in the outbox last had been there; 0 when it found none.",
+		}),
+	}
+}
+
+// Metrics are what the relay counts.
+func (r *Relay) Metrics() []prometheus.Collector {
+	return []prometheus.Collector{r.published, r.failed, r.waited}
 }
 
 // Run relays, or waits to be the one that does, until ctx ends; then it finishes
@@ -61,6 +89,7 @@ func (r *Relay) Run(ctx context.Context) {
 		if err := r.lead(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("outbox: relay", "error", err)
 		}
+		r.waited.Set(0) // whoever leads now says it
 		sleep(ctx, lockEvery)
 	}
 }
@@ -77,15 +106,19 @@ func (r *Relay) lead(ctx context.Context) error {
 	defer closeNow(ctx, conn)
 	work, cancel := withGrace(ctx, stopFor)
 	defer cancel()
-	q := db.New(conn)
+	turn := &turn{Relay: r, q: db.New(conn), held: map[conversation]bool{}}
+	pause := busyEvery
 	for ctx.Err() == nil {
-		clean, err := r.pass(ctx, work, q)
-		if err != nil {
+		sent, err := turn.pass(ctx, work)
+		switch {
+		case err != nil:
 			return err
-		}
-		pause := pollEvery
-		if !clean {
+		case turn.away:
 			pause = failurePause
+		case sent > 0:
+			pause = busyEvery
+		default:
+			pause = min(2*pause, idleEvery)
 		}
 		sleep(ctx, pause)
 	}
@@ -109,125 +142,6 @@ func (r *Relay) lock(ctx context.Context) (*pgx.Conn, error) {
 		return nil, nil
 	}
 	return pooled.Hijack(), nil
-}
-
-// conversation is a tenant's: only within one do events have an order.
-type conversation struct {
-	tenant uuid.UUID
-	id     string
-}
-
-// pass publishes the table from its start to its end. It is clean if nothing
-// was held back. Between batches it heeds ctx; work bounds a batch.
-func (r *Relay) pass(ctx, work context.Context, q *db.Queries) (clean bool, err error) {
-	held := map[conversation]bool{}
-	failures := 0
-	var cause error
-	after := int64(0)
-	for more := true; more && len(held) < maxHeld && ctx.Err() == nil; {
-		var t tally
-		after, more, t, err = r.batch(work, q, after, held)
-		if err != nil {
-			return false, err
-		}
-		failures += t.failed
-		if cause == nil {
-			cause = t.cause
-		}
-		if t.failed > 0 && t.sent == 0 {
-			break // it is not the events: NATS is away, or full
-		}
-		if failures == 0 {
-			after = 0 // all is deleted up to here; somebody may have committed behind it
-		}
-	}
-	if failures > 0 {
-		r.log.Warn("outbox: not published, will be tried again", "events", failures, "error", cause)
-	}
-	return failures == 0, nil
-}
-
-// tally is what became of a batch.
-type tally struct {
-	sent, failed int
-	cause        error // of the first failure
-}
-
-// batch publishes the rows after an id and deletes those that JetStream has. It
-// returns the id that it came to, and whether there may be more.
-func (r *Relay) batch(ctx context.Context, q *db.Queries, after int64, held map[conversation]bool) (last int64, more bool, t tally, err error) {
-	ctx, cancel := context.WithTimeout(ctx, batchFor)
-	defer cancel()
-	rows, err := q.OutboxBatch(ctx, after, batchRows)
-	if err != nil {
-		return after, false, t, fmt.Errorf("read the outbox: %w", err)
-	}
-	if len(rows) == 0 {
-		return after, false, t, nil
-	}
-	sent, failed, cause := r.publish(ctx, rows, held)
-	t = tally{sent: len(sent), failed: failed, cause: cause}
-	if len(sent) > 0 {
-		if err := q.DeleteOutbox(ctx, sent); err != nil {
-			return after, false, t, fmt.Errorf("delete what was published: %w", err)
-		}
-	}
-	return rows[len(rows)-1].ID, len(rows) == batchRows, t, nil
-}
-
-// publish publishes rows in their order, except those of conversations held
-// back, and returns the ids of those that JetStream has. Rows are sent without
-// waiting for one another up to the second one of a conversation: that one waits
-// for the PubAcks of all before it.
-func (r *Relay) publish(ctx context.Context, rows []db.OutboxBatchRow, held map[conversation]bool) (sent []int64, failed int, cause error) {
-	var run []*db.OutboxBatchRow
-	inRun := map[conversation]bool{}
-	flush := func() {
-		events := make([]bus.Event, len(run))
-		for i, row := range run {
-			events[i] = bus.Event{
-				Tenant: row.TenantID, Class: bus.Live, Type: row.EventType, ID: row.EventID, Day: row.Day,
-				Contact: event.ContactKey(event.ContactOf(row.Body)), Body: row.Body, Deduplicate: true,
-			}
-		}
-		for i, err := range r.publisher.Publish(ctx, events...) {
-			if err == nil {
-				sent = append(sent, run[i].ID)
-				continue
-			}
-			failed++
-			if cause == nil {
-				cause = err
-			}
-			if c, ok := conversationOf(run[i]); ok {
-				held[c] = true
-			}
-		}
-		run = run[:0]
-		clear(inRun)
-	}
-	for i := range rows {
-		c, ok := conversationOf(&rows[i])
-		if ok && inRun[c] {
-			flush()
-		}
-		if ok && held[c] {
-			continue
-		}
-		run = append(run, &rows[i])
-		if ok {
-			inRun[c] = true
-		}
-	}
-	flush()
-	return sent, failed, cause
-}
-
-func conversationOf(row *db.OutboxBatchRow) (c conversation, ok bool) {
-	if row.Conversation == nil {
-		return c, false
-	}
-	return conversation{row.TenantID, *row.Conversation}, true
 }
 
 // withGrace returns a context that ends grace after ctx does.

@@ -28,18 +28,20 @@ const patience = 10 * time.Second
 
 // world is a database and a NATS, and the events that arrive there.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	database *testenv.Database
 	nats     *testenv.Account
 	store    *store.Store
 	stream   jetstream.Stream
 	arrivals jetstream.MessagesContext
+
+	startEvery time.Duration // of relays; 0: as usual
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, database: testenv.DB(t), nats: testenv.NATS(t)}
-	w.store = w.openStore()
+	w.store = openStore(t, w.database, testenv.Worker)
 	admin, err := jetstream.New(w.nats.Connect(t, testenv.Admin))
 	if err != nil {
 		t.Fatal(err)
@@ -58,13 +60,13 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) openStore() *store.Store {
-	w.t.Helper()
-	s, err := store.Open(w.t.Context(), w.database.URL(testenv.Worker), 4)
+func openStore(t testing.TB, database *testenv.Database, role testenv.Role) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), database.URL(role), 4)
 	if err != nil {
-		w.t.Fatal(err)
+		t.Fatal(err)
 	}
-	w.t.Cleanup(s.Close)
+	t.Cleanup(s.Close)
 	return s
 }
 
@@ -77,7 +79,10 @@ func (w *world) relay() (nc *nats.Conn, stop func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	relay := outbox.New(w.openStore(), publisher, slog.New(slog.DiscardHandler))
+	relay := outbox.New(openStore(w.t, w.database, testenv.Worker), publisher, slog.New(slog.DiscardHandler))
+	if w.startEvery > 0 {
+		relay.SetStartEvery(w.startEvery)
+	}
 	ctx, cancel := context.WithCancel(w.t.Context())
 	ended := make(chan struct{})
 	go func() { relay.Run(ctx); close(ended) }()
@@ -140,6 +145,17 @@ func (w *world) next() bus.Event {
 	return e
 }
 
+// passOver has a relay publish something again and again, so that it would leave
+// behind what came before.
+func (w *world) passOver(name string) {
+	w.t.Helper()
+	for i := range 20 {
+		id := fmt.Sprintf("%s %d", name, i)
+		w.insert(row(id, ""))
+		w.expect(id)
+	}
+}
+
 // expect is next, by ids.
 func (w *world) expect(ids ...string) {
 	w.t.Helper()
@@ -157,7 +173,7 @@ func (w *world) emptied() {
 	w.t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
-		rows, err := w.store.Queries().OutboxBatch(w.t.Context(), 0, 1)
+		rows, err := w.store.Queries().OutboxBatch(w.t.Context(), 0, 1, 1)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -173,26 +189,47 @@ func (w *world) emptied() {
 
 func TestRelay_Run(t *testing.T) {
 	t.Parallel()
-	t.Run("publishes in the order of ids, as it was written, and empties the table", func(t *testing.T) {
+	t.Run("publishes a conversation's events in the order of ids, as they were written, and empties the table", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
+		wanted := map[string][]db.InsertOutboxParams{}
 		var rows []db.InsertOutboxParams
-		for i := range 450 {
+		for i := range 2500 {
 			conversation := ""
-			if i%2 == 0 {
-				conversation = fmt.Sprintf("c%d", i%14)
+			if i%3 > 0 { // two in a row, of which there are many
+				conversation = fmt.Sprintf("c%d", i/3%40)
 			}
-			rows = append(rows, row(fmt.Sprintf("e%03d", i), conversation))
+			r := row(fmt.Sprintf("e%04d", i), conversation)
+			rows = append(rows, r)
+			wanted[conversation] = append(wanted[conversation], r)
 		}
 		w.insert(rows...)
 		w.relay()
-		for i, r := range rows {
-			e := w.next()
-			if e.ID != r.EventID {
-				t.Fatalf("event %d is %s, want %s", i, e.ID, r.EventID)
+		byID := map[string]string{}
+		for c, of := range wanted {
+			for _, r := range of {
+				byID[r.EventID] = c
 			}
-			if e.Tenant != r.TenantID || e.Class != bus.Live || e.Type != r.EventType || !e.Day.Equal(r.Day) || string(e.Body) != string(r.Body) {
-				t.Fatalf("event %d arrived as %+v, want %+v", i, e, r)
+		}
+		for range rows {
+			e := w.next()
+			c, known := byID[e.ID]
+			if !known {
+				t.Fatalf("%s arrived twice, or was never raised", e.ID)
+			}
+			delete(byID, e.ID)
+			want := wanted[c][0]
+			if c == "" {
+				at := slices.IndexFunc(wanted[""], func(r db.InsertOutboxParams) bool { return r.EventID == e.ID })
+				want = wanted[""][at]
+			} else {
+				wanted[c] = wanted[c][1:]
+			}
+			if e.ID != want.EventID {
+				t.Fatalf("of %s arrived %s, want %s before it", c, e.ID, want.EventID)
+			}
+			if e.Tenant != want.TenantID || e.Class != bus.Live || e.Type != want.EventType || !e.Day.Equal(want.Day) || string(e.Body) != string(want.Body) {
+				t.Fatalf("%s arrived as %+v, want %+v", e.ID, e, want)
 			}
 		}
 		w.emptied()
@@ -227,6 +264,28 @@ func TestRelay_Run(t *testing.T) {
 		w.insert(row("early", "c"))
 		w.relay()
 		w.expect("early")
+		if err := late.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.expect("late")
+		w.emptied()
+	})
+
+	t.Run("finds a row that commits long behind others", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.startEvery = time.Hour // the start is where the relay puts it
+		late, err := w.store.Pool().Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer late.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // committed below
+		w.relay()
+		w.passOver("before")
+		if err := db.New(late).InsertOutbox(t.Context(), row("late", "c")); err != nil {
+			t.Fatal(err)
+		}
+		w.passOver("early")
 		if err := late.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -278,19 +337,105 @@ func TestRelay_Run(t *testing.T) {
 		w.emptied()
 	})
 
+	t.Run("does not let others wait for what is held back", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		refused := row("a", "a")
+		refused.Body = make([]byte, 600<<10)
+		w.insert(refused)
+		w.relay()
+		started := time.Now()
+		for i := range 10 {
+			id := fmt.Sprint("b", i)
+			w.insert(row(id, "b"))
+			w.expect(id)
+		}
+		if took := time.Since(started); took > 5*time.Second { // each would wait for the next try
+			t.Errorf("ten events took %s", took)
+		}
+	})
+
+	t.Run("does not let others wait for a conversation that has much to say", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		var rows []db.InsertOutboxParams
+		for i := range 1500 { // more than a batch
+			rows = append(rows, row(fmt.Sprintf("a%04d", i), "a"))
+		}
+		w.insert(append(rows, row("b", "b"))...)
+		w.relay()
+		for at := 0; at < len(rows); {
+			e := w.next()
+			if e.ID == "b" {
+				if at > len(rows)/2 {
+					t.Errorf("b came behind %d events of another conversation", at)
+				}
+				continue
+			}
+			if e.ID != rows[at].EventID {
+				t.Fatalf("%s arrived, want %s", e.ID, rows[at].EventID)
+			}
+			at++
+		}
+		w.emptied()
+	})
+
+	t.Run("holds no more bodies at once than a bounded size of them", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		var rows []db.InsertOutboxParams
+		for i := range 20 {
+			r := row(fmt.Sprintf("e%02d", i), "")
+			r.Body = make([]byte, 100<<10)
+			rows = append(rows, r)
+		}
+		w.insert(rows...)
+		for limit, want := range map[int64]int{1: 1, 100 << 10: 1, 1 << 20: 11, 8 << 20: 20} {
+			batch, err := w.store.Queries().OutboxBatch(t.Context(), 0, 1000, limit)
+			if err != nil || len(batch) != want {
+				t.Errorf("of a limit of %d bytes: %d rows of 100 KiB, %v; want %d", limit, len(batch), err, want)
+			}
+		}
+	})
+
 	t.Run("goes on behind a batch that is held back", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		refused := row("a", "a")
 		refused.Body = make([]byte, 600<<10)
 		rows := []db.InsertOutboxParams{row("first", ""), refused}
-		for range 300 {
+		for range 1500 {
 			rows = append(rows, row("held", "a"))
 		}
 		w.insert(append(rows, row("last", ""))...)
 		w.relay()
 		w.expect("first", "last")
 	})
+}
+
+// An insert gets its id a moment before its transaction has a number: should others
+// overtake it just there, only reading from the very start finds it.
+func TestRelay_RunFindsWhatWasOvertaken(t *testing.T) { // not parallel: no other test has a transaction open meanwhile
+	w := newWorld(t)
+	w.startEvery = 2 * time.Second
+	super, err := pgx.Connect(t.Context(), w.database.URL(testenv.Superuser))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer super.Close(context.WithoutCancel(t.Context()))
+	var id int64
+	if err := super.QueryRow(t.Context(), "SELECT nextval(pg_get_serial_sequence('outbox', 'id'))").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	w.relay()
+	w.passOver("overtakes it")
+	_, err = super.Exec(t.Context(), `INSERT INTO outbox (id, tenant_id, event_id, event_type, day, body) OVERRIDING SYSTEM VALUE
+		VALUES ($1, $2, 'overtaken', 'deal.moved', current_date, '{}')`, id, tenant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expect("overtaken")
+	w.emptied()
 }
 
 func TestRelay_RunAlone(t *testing.T) {
