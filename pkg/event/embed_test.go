@@ -19,6 +19,7 @@ func TestEmbed(t *testing.T) {
 		{"an integer beyond becomes a string", `{"id":17841400000000011}`, `{"id":"17841400000000011"}`},
 		{"a negative one too", `[-9007199254740992]`, `["-9007199254740992"]`},
 		{"a number that no double holds becomes a string", `[1e400]`, `["1e400"]`},
+		{"so does what would be written as such an integer", `[1e20,9007199254740992.0,1e21]`, `["1e20","9007199254740992.0",1e+21]`},
 		{"as many bytes as allowed stay", `"` + strings.Repeat("x", most-2) + `"`, `"` + strings.Repeat("x", most-2) + `"`},
 		{"one byte more is left out", `"` + strings.Repeat("x", most-1) + `"`, ``},
 		{"bytes count in the form that is sent", `"` + strings.Repeat(`\u0041`, most-2) + `"`, `"` + strings.Repeat("A", most-2) + `"`},
@@ -61,6 +62,7 @@ func TestEmbed_Body(t *testing.T) {
 	at := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 	for _, doc := range []string{
 		`{"id":17841400000000011}`, `{"x":1e400,"y":[-1e999]}`, `{"id":123456789012345678901234567890}`,
+		`{"x":1e20,"y":9007199254740993}`,
 	} {
 		embedded := event.Embed([]byte(doc), 1<<10)
 		body, err := event.Body(event.MessageReceived, at, []byte(`{"message":{"raw":`+string(embedded)+`}}`))

@@ -473,6 +473,11 @@ func (n *normaliser) number() *Error {
 		}
 		return &Error{Reason: NumberOverflow, Detail: "no finite double holds this number: send a string"}
 	}
+	// From 1e21 on a number keeps its exponent.
+	if n.quoteNumbers && math.Abs(f) > 1<<53-1 && math.Abs(f) < 1e21 {
+		n.quote(start)
+		return nil
+	}
 	var b [32]byte
 	n.replace(start, appendNumber(b[:0], f))
 	return nil
