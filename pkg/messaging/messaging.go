@@ -153,7 +153,7 @@ type Choice struct {
 	Title       string          `json:"title,omitempty"`
 	Description string          `json:"description,omitempty"`
 	Payload     string          `json:"payload,omitempty"`
-	Response    json.RawMessage `json:"response,omitempty"` // of a form: the JSON that it holds as text
+	Response    json.RawMessage `json:"response,omitempty"` // of a form: the JSON that it holds as text; of a kind that is not known, all of it
 }
 
 // Order is what a person ordered from a catalogue.

@@ -93,7 +93,8 @@ type Receipt struct {
 	Failure      json.RawMessage // Meta's errors, fit for an event; nil where there are none
 }
 
-// Edit replaces what a message holds.
+// Edit replaces what a message holds: all of it, or where Type is empty the text
+// alone.
 type Edit struct {
 	Person     Person
 	Echo       bool
