@@ -3,9 +3,6 @@ package metatest_test
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -18,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/metatest"
 )
 
@@ -96,10 +94,8 @@ func (c *callback) settled(t *testing.T, s *metatest.Server) []hook {
 // verified fails if a webhook is not signed with the app's secret.
 func (h hook) verified(t *testing.T, secret string) {
 	t.Helper()
-	mac := hmac.New(sha256.New, []byte(secret))
-	mac.Write(h.Body)
-	if want := "sha256=" + hex.EncodeToString(mac.Sum(nil)); h.Signature != want {
-		t.Errorf("the signature is %s, want %s", h.Signature, want)
+	if !meta.VerifySignature([]string{secret}, h.Signature, h.Body) {
+		t.Errorf("the signature %q is not by the secret", h.Signature)
 	}
 }
 

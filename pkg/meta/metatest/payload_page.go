@@ -1,6 +1,7 @@
 package metatest
 
 import (
+	"maps"
 	"strconv"
 	"time"
 
@@ -48,9 +49,7 @@ func item(from, to string, at time.Time, what string, content M) M {
 // stands in it beside its id.
 func PageMessage(from, account string, at time.Time, mid string, content M) M {
 	message := M{"mid": mid}
-	for name, value := range content {
-		message[name] = value
-	}
+	maps.Copy(message, content)
 	return item(from, account, at, "message", message)
 }
 

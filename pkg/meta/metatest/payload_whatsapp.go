@@ -3,6 +3,7 @@ package metatest
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"strings"
 	"time"
 )
@@ -61,9 +62,7 @@ func WhatsAppMessage(p Person, id string, at time.Time, content M) M {
 	set(m, "from", p.waID())
 	set(m, "from_user_id", p.UserID)
 	set(m, "from_parent_user_id", p.ParentUserID)
-	for name, value := range content {
-		m[name] = value
-	}
+	maps.Copy(m, content)
 	return m
 }
 

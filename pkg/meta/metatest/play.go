@@ -178,7 +178,8 @@ func (s *Server) whom(e *Event) error {
 		}
 	}
 	from := e.From.Person
-	if from == (Person{}) {
+	switch from {
+	case Person{}:
 		at := slices.IndexFunc(s.world.People, func(p Person) bool {
 			return e.Channel == messaging.WhatsApp && cmp.Or(p.Phone, p.UserID) != "" || e.Channel != messaging.WhatsApp && p.scopedID(e.Channel) != ""
 		})
@@ -186,7 +187,7 @@ func (s *Server) whom(e *Event) error {
 			return errors.New("from: there is nobody")
 		}
 		from = s.world.People[at]
-	} else if from == (Person{Phone: from.Phone}) { // a name alone
+	case Person{Phone: from.Phone}: // a name alone
 		from = s.world.person(e.Channel, from.Phone)
 	}
 	from.Name = cmp.Or(e.Name, from.Name, "Alguém")

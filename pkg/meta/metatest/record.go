@@ -2,6 +2,7 @@ package metatest
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -91,10 +92,7 @@ type Counts struct {
 func (s *Server) Count(span time.Duration) Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	counts := Counts{Accepted: s.record.total, Refused: make(map[int]int), Peaks: make(map[string]int)}
-	for code, n := range s.record.refused {
-		counts.Refused[code] = n
-	}
+	counts := Counts{Accepted: s.record.total, Refused: maps.Clone(s.record.refused), Peaks: make(map[string]int)}
 	for account, at := range s.record.moments {
 		counts.Peaks[account] = peak(at, span)
 	}

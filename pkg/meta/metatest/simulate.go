@@ -34,9 +34,9 @@ func (s *Server) routes() *http.ServeMux {
 		refuse(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path))
 	})
 
-	mux.HandleFunc("POST /simulate/message", s.simulateMessage)
+	mux.HandleFunc("POST /simulate/message", control(s.simulateMessage))
 	mux.HandleFunc("POST /simulate/webhook", s.simulateWebhook)
-	mux.HandleFunc("POST /simulate/redeliver", control(func(in struct{ Last int }) (any, error) {
+	mux.HandleFunc("POST /simulate/redeliver", control(func(_ context.Context, in struct{ Last int }) (any, error) {
 		if in.Last < 1 {
 			return nil, errors.New("last must be how many webhooks to send once more")
 		}
@@ -74,7 +74,7 @@ func (s *Server) routes() *http.ServeMux {
 	})
 
 	mux.HandleFunc("GET /simulate/faults", func(w http.ResponseWriter, _ *http.Request) { show(w, http.StatusOK, M{"data": s.Faults()}) })
-	mux.HandleFunc("POST /simulate/faults", control(func(f Fault) (any, error) {
+	mux.HandleFunc("POST /simulate/faults", control(func(_ context.Context, f Fault) (any, error) {
 		id, err := s.Inject(f)
 		return M{"id": id}, err
 	}))
@@ -82,38 +82,42 @@ func (s *Server) routes() *http.ServeMux {
 		s.ClearFaults()
 		w.WriteHeader(http.StatusNoContent)
 	})
-	mux.HandleFunc("PUT /simulate/statuses", control(func(st Statuses) (any, error) { return st, s.changeStatuses(st) }))
-	mux.HandleFunc("PUT /simulate/limits", control(func(l Limits) (any, error) {
+	mux.HandleFunc("PUT /simulate/statuses", control(func(_ context.Context, st Statuses) (any, error) { return st, s.changeStatuses(st) }))
+	mux.HandleFunc("PUT /simulate/limits", control(func(_ context.Context, l Limits) (any, error) {
 		if l.NumberPerSecond < 0 || l.WABAPerMinute < 0 || l.AppPerMinute < 0 || l.PairBurst < 0 || l.PairEvery < 0 {
 			return nil, errors.New("limits must not be negative")
 		}
 		s.SetLimits(l)
 		return l, nil
 	}))
-	mux.HandleFunc("PUT /simulate/callback", control(func(in struct{ URL string }) (any, error) {
+	mux.HandleFunc("PUT /simulate/callback", control(func(_ context.Context, in struct{ URL string }) (any, error) {
 		if u, err := url.Parse(in.URL); in.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 			return nil, errors.New("url must be one of http or https, or empty")
 		}
 		s.SetCallback(in.URL)
 		return M{"url": in.URL}, nil
 	}))
-	mux.HandleFunc("POST /simulate/tokens/revoke", control(func(in struct {
+	mux.HandleFunc("POST /simulate/tokens/revoke", control(func(_ context.Context, in struct {
 		Token   string
 		Subcode int
 	}) (any, error) {
 		s.RevokeToken(in.Token, in.Subcode)
 		return M{"revoked": true}, nil
 	}))
-	mux.HandleFunc("POST /simulate/tokens/restore", control(func(in struct{ Token string }) (any, error) {
+	mux.HandleFunc("POST /simulate/tokens/restore", control(func(_ context.Context, in struct{ Token string }) (any, error) {
 		s.RestoreToken(in.Token)
 		return M{"restored": true}, nil
 	}))
 
-	mux.HandleFunc("PUT /simulate/numbers", control(func(n Number) (any, error) { return n, need(n.ID, n.WABA, n.Phone, n.Token, s.AddNumber, n) }))
-	mux.HandleFunc("PUT /simulate/pages", control(func(p Page) (any, error) { return p, need(p.ID, p.Token, "-", "-", s.AddPage, p) }))
-	mux.HandleFunc("PUT /simulate/accounts", control(func(a Account) (any, error) { return a, need(a.ID, a.Page, "-", "-", s.AddAccount, a) }))
-	mux.HandleFunc("PUT /simulate/users", control(func(u User) (any, error) { return u, need(u.ID, u.Token, "-", "-", s.AddUser, u) }))
-	mux.HandleFunc("POST /simulate/people", control(func(p Person) (any, error) { s.AddPerson(p); return p, nil }))
+	mux.HandleFunc("PUT /simulate/numbers", control(func(_ context.Context, n Number) (any, error) {
+		return n, need(n.ID, n.WABA, n.Phone, n.Token, s.AddNumber, n)
+	}))
+	mux.HandleFunc("PUT /simulate/pages", control(func(_ context.Context, p Page) (any, error) { return p, need(p.ID, p.Token, "-", "-", s.AddPage, p) }))
+	mux.HandleFunc("PUT /simulate/accounts", control(func(_ context.Context, a Account) (any, error) {
+		return a, need(a.ID, a.Page, "-", "-", s.AddAccount, a)
+	}))
+	mux.HandleFunc("PUT /simulate/users", control(func(_ context.Context, u User) (any, error) { return u, need(u.ID, u.Token, "-", "-", s.AddUser, u) }))
+	mux.HandleFunc("POST /simulate/people", control(func(_ context.Context, p Person) (any, error) { s.AddPerson(p); return p, nil }))
 	return mux
 }
 
@@ -142,14 +146,12 @@ func (s *Server) changeStatuses(st Statuses) error {
 }
 
 // simulateMessage plays an event. It answers 502 when the callback has not taken it.
-func (s *Server) simulateMessage(w http.ResponseWriter, r *http.Request) {
-	control(func(e Event) (any, error) {
-		played, err := s.Play(r.Context(), e)
-		if err != nil {
-			return nil, err
-		}
-		return withStatus{played.Webhook.answered(), M{"simulated": true, "ids": played.IDs, "webhook": shown(played.Webhook)}}, nil
-	})(w, r)
+func (s *Server) simulateMessage(ctx context.Context, e Event) (any, error) {
+	played, err := s.Play(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	return withStatus{played.Webhook.answered(), M{"simulated": true, "ids": played.IDs, "webhook": shown(played.Webhook)}}, nil
 }
 
 // simulateWebhook signs a body as it is and sends it.
@@ -245,7 +247,7 @@ type withStatus struct {
 }
 
 // control serves a request whose body is a T. Errors of do are the caller's mistake.
-func control[T any](do func(T) (any, error)) http.HandlerFunc {
+func control[T any](do func(context.Context, T) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, ok := readControl(w, r)
 		if !ok {
@@ -258,7 +260,7 @@ func control[T any](do func(T) (any, error)) http.HandlerFunc {
 			refuse(w, http.StatusUnprocessableEntity, fmt.Errorf("the body: %w", err))
 			return
 		}
-		out, err := do(in)
+		out, err := do(r.Context(), in)
 		if err != nil {
 			refuse(w, http.StatusUnprocessableEntity, err)
 			return
