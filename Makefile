@@ -26,7 +26,7 @@ run: ## run everything in one process; state lives in .primezap/
 
 .PHONY: build
 build: ## build the programs into bin/
-	go build -o bin/ ./cmd/migrate ./services/api/cmd/api ./services/worker/cmd/worker ./services/standalone
+	go build -o bin/ ./cmd/migrate ./cmd/metatest ./services/api/cmd/api ./services/worker/cmd/worker ./services/standalone
 
 .PHONY: test
 test: deps fmt-check vet ## check format, vet, and run all tests with -race
