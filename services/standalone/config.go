@@ -15,13 +15,14 @@ import (
 // Config is the settings of all services in one, with defaults for a machine
 // that nobody set up.
 type Config struct {
-	DataDir     string `env:"DATA_DIR" envDefault:".primezap" help:"where streams, database and generated keys are kept"`
-	DatabaseURL string `env:"DATABASE_URL" secret:"true" help:"Postgres as a superuser; its database (primezap, if it names none or postgres) gets the schema, the services' roles new passwords; unset: a private Postgres in DATA_DIR"`
-	NATSURL     string `env:"NATS_URL" secret:"true" help:"NATS with JetStream as a user that may do everything; unset: a private nats-server in DATA_DIR"`
-	VaultKeyset string `env:"VAULT_KEYSET" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest; unset: generated once and kept in DATA_DIR"`
-	APIKey      string `env:"API_KEY" secret:"true" help:"fixed API key (pz_...) with every scope for the development tenant; unset: generated once and kept in DATA_DIR"`
-	EventsBytes int64  `env:"EVENTS_MAX_BYTES" envDefault:"4294967296" help:"bound of the event store; beyond it events are refused with 503"`
-	SyncAlways  bool   `env:"NATS_SYNC_ALWAYS" envDefault:"false" help:"accepted events survive a loss of power too, at a cost; false: those of the last second may not"`
+	DataDir       string `env:"DATA_DIR" envDefault:".primezap" help:"where streams, database and generated keys are kept"`
+	DatabaseURL   string `env:"DATABASE_URL" secret:"true" help:"Postgres as a superuser; its database (primezap, if it names none or postgres) gets the schema, the services' roles new passwords; unset: a private Postgres in DATA_DIR"`
+	NATSURL       string `env:"NATS_URL" secret:"true" help:"NATS with JetStream as a user that may do everything; unset: a private nats-server in DATA_DIR"`
+	VaultKeyset   string `env:"VAULT_KEYSET" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest; unset: generated once and kept in DATA_DIR"`
+	APIKey        string `env:"API_KEY" secret:"true" help:"fixed API key (pz_...) with every scope for the development tenant; unset: generated once and kept in DATA_DIR"`
+	EventsBytes   int64  `env:"EVENTS_MAX_BYTES" envDefault:"4294967296" help:"bound of the event store; beyond it events are refused with 503"`
+	SimulatorAddr string `env:"META_SIMULATOR_ADDR" envDefault:"127.0.0.1:8090" help:"address of the simulated Meta that serves where neither META_APP_SECRETS nor FACEBOOK_APP_SECRET is set; port 0 picks one"`
+	SyncAlways    bool   `env:"NATS_SYNC_ALWAYS" envDefault:"false" help:"accepted events survive a loss of power too, at a cost; false: those of the last second may not"`
 
 	Log telemetry.LogConfig
 
@@ -46,6 +47,9 @@ func (c *Config) Validate() error {
 	}
 	if c.EventsBytes < 16<<20 {
 		errs = append(errs, errors.New("EVENTS_MAX_BYTES must be at least 16777216"))
+	}
+	if err := checkLoopback(c.SimulatorAddr); err != nil {
+		errs = append(errs, fmt.Errorf("META_SIMULATOR_ADDR %w", err))
 	}
 	return errors.Join(append(errs, c.API.Validate(), c.Worker.Validate())...)
 }

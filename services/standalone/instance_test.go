@@ -90,7 +90,7 @@ func launch(t testing.TB, dir string, env ...string) *instance {
 	// Nothing of the tester's own environment but where programs are.
 	i.cmd.Env = slices.Concat([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"DATA_DIR=" + dir, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0",
+		"DATA_DIR=" + dir, "HTTP_ADDR=127.0.0.1:0", "ADMIN_ADDR=127.0.0.1:0", "META_SIMULATOR_ADDR=127.0.0.1:0",
 	}, env)
 	i.cmd.Stdout, i.cmd.Stderr = i.stdout, i.stderr
 	i.cmd.SysProcAttr = processAttr()

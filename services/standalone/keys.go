@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +25,8 @@ type keys struct {
 	APIKey           string          `json:"apiKey"`
 	VaultKeyset      json.RawMessage `json:"vaultKeyset"`
 	DatabasePassword string          `json:"databasePassword"`
+	MetaAppSecret    string          `json:"metaAppSecret"`   // of the simulated Meta
+	MetaVerifyToken  string          `json:"metaVerifyToken"` // likewise
 }
 
 var errDirInUse = errors.New("in use by another process")
@@ -61,7 +64,11 @@ func loadKeys(dir string) (keys, error) {
 		if k.Tenant == uuid.Nil || k.APIKey == "" || len(k.VaultKeyset) == 0 || k.DatabasePassword == "" {
 			return keys{}, fmt.Errorf("%s: a key is missing", path) // never made again: what it sealed would be lost
 		}
-		return k, nil
+		if k.MetaAppSecret != "" && k.MetaVerifyToken != "" {
+			return k, nil
+		}
+		k.makeMeta() // nothing is sealed with these, and older files lack them
+		return k, k.write(path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return keys{}, fmt.Errorf("read keys: %w", err)
 	}
@@ -70,13 +77,27 @@ func loadKeys(dir string) (keys, error) {
 		return keys{}, fmt.Errorf("make keyset: %w", err)
 	}
 	k = keys{Tenant: uuid.New(), APIKey: auth.NewKey(), VaultKeyset: keyset, DatabasePassword: rand.Text()}
-	if content, err = json.MarshalIndent(k, "", "  "); err == nil {
+	k.makeMeta()
+	return k, k.write(path)
+}
+
+// makeMeta makes what the simulated Meta signs with and asks by.
+func (k *keys) makeMeta() {
+	var secret [16]byte
+	_, _ = rand.Read(secret[:])                     // never fails
+	k.MetaAppSecret = hex.EncodeToString(secret[:]) // as Meta's look
+	k.MetaVerifyToken = rand.Text()
+}
+
+func (k *keys) write(path string) error {
+	content, err := json.MarshalIndent(k, "", "  ")
+	if err == nil {
 		err = writeWhole(path, content)
 	}
 	if err != nil {
-		return keys{}, fmt.Errorf("write keys: %w", err)
+		return fmt.Errorf("write keys: %w", err)
 	}
-	return k, nil
+	return nil
 }
 
 // writeWhole puts a file of secrets in its place once it is on disk: it is never

@@ -32,10 +32,12 @@ var errEnded = errors.New("ended by itself")
 
 // ready is the line printed when everything answers.
 type ready struct {
-	Ready  bool      `json:"ready"`
-	URL    string    `json:"url"`
-	APIKey string    `json:"apiKey"`
-	Tenant uuid.UUID `json:"tenantId"`
+	Ready         bool      `json:"ready"`
+	URL           string    `json:"url"`
+	APIKey        string    `json:"apiKey"`
+	Tenant        uuid.UUID `json:"tenantId"`
+	Meta          string    `json:"meta"` // simulated or configured
+	MetaSimulator string    `json:"metaSimulator,omitempty"`
 }
 
 // Run runs everything until asked ends or a part fails. When everything answers
@@ -73,8 +75,14 @@ func Run(asked context.Context, cfg Config, log *slog.Logger, out io.Writer) (er
 	if k.Tenant, err = s.prepare(ctx, cfg, k); err != nil {
 		return unless(asked, err)
 	}
+	simulated, err := startSimulator(ctx, &cfg, k, log)
+	if err != nil {
+		return err
+	}
+	defer simulated.close()
 	return runServices(ctx, cfg, k, s, log, func(address string) error {
 		line := ready{Ready: true, URL: urlOf(address), APIKey: k.APIKey, Tenant: k.Tenant}
+		simulated.tell(&line)
 		if err := json.NewEncoder(out).Encode(line); err != nil {
 			return fmt.Errorf("print the ready line: %w", err)
 		}

@@ -44,7 +44,7 @@ func TestStandalone(t *testing.T) {
 		if err := json.Unmarshal([]byte(i.stdout.String()), &fields); err != nil {
 			t.Fatal(err)
 		}
-		if len(fields) != 4 || fields["ready"] != true || !strings.HasPrefix(i.ready.URL, "http://127.0.0.1:") ||
+		if len(fields) != 6 || fields["ready"] != true || fields["meta"] != metaSimulated || !strings.HasPrefix(i.ready.URL, "http://127.0.0.1:") ||
 			!strings.HasPrefix(i.ready.APIKey, auth.KeyPrefix) || i.ready.Tenant == uuid.Nil {
 			t.Errorf("the ready line is %s", i.stdout.String())
 		}
@@ -58,6 +58,14 @@ func TestStandalone(t *testing.T) {
 			if !strings.Contains(metrics, "\n"+name) {
 				t.Errorf("/metrics lacks %s", name)
 			}
+		}
+	})
+	t.Run("Meta is simulated, and says so", func(t *testing.T) {
+		if page := get(t, i.ready.MetaSimulator+"/"); !strings.Contains(page, "SIMULATED") || !strings.Contains(page, i.ready.URL+webhookPath) {
+			t.Errorf("the simulator's page is %s", page)
+		}
+		if log := i.stderr.String(); !strings.Contains(log, "Meta is SIMULATED") {
+			t.Error("the log does not say so")
 		}
 	})
 	t.Run("generated keys are for their owner's eyes", func(t *testing.T) {
@@ -94,7 +102,7 @@ func TestStandalone(t *testing.T) {
 	for line := range strings.Lines(i.stderr.String()) {
 		if record := (logRecord{}); json.Unmarshal([]byte(line), &record) != nil || record.Msg == "" {
 			t.Errorf("no log record: %s", line)
-		} else if record.Level == "ERROR" || record.Level == "WARN" && record.Msg != "postgres" { // to which a cancelled query is a lost client
+		} else if record.Level == "ERROR" || record.Level == "WARN" && record.Msg != "postgres" && !strings.Contains(record.Msg, "SIMULATED") { // to Postgres a cancelled query is a lost client
 			t.Errorf("a quiet life logs %s", line)
 		}
 	}
@@ -132,7 +140,12 @@ func testStartingUp(t *testing.T, other *instance) {
 		})
 	}
 
-	i := start(t, dir)
+	const appSecret = "secret-of-a-real-app"
+	i := start(t, dir, "FACEBOOK_APP_SECRET="+appSecret)
+	if i.ready.Meta != metaConfigured || i.ready.MetaSimulator != "" || strings.Contains(i.stderr.String(), "SIMULATED") {
+		t.Errorf("with credentials of Meta's the ready line is %s", i.stdout.String())
+	}
+	showsNoSecret(t, i, dir, appSecret)
 	if i.ready.URL == other.ready.URL || i.ready.APIKey == other.ready.APIKey || i.ready.Tenant == other.ready.Tenant {
 		t.Errorf("two instances say %+v and %+v", other.ready, i.ready)
 	}
@@ -302,7 +315,7 @@ func showsNoSecret(t *testing.T, i *instance, dir string, more ...string) {
 	if err := json.Unmarshal(k.VaultKeyset, &keyset); err != nil || len(keyset.Key) == 0 || keyset.Key[0].KeyData.Value == "" {
 		t.Fatalf("the keyset is not as Tink writes it: %v", err)
 	}
-	for _, secret := range append(more, i.ready.APIKey, k.APIKey, k.DatabasePassword, keyset.Key[0].KeyData.Value) {
+	for _, secret := range append(more, i.ready.APIKey, k.APIKey, k.DatabasePassword, k.MetaAppSecret, k.MetaVerifyToken, keyset.Key[0].KeyData.Value) {
 		if strings.Contains(i.stderr.String(), secret) {
 			t.Errorf("the log shows %s", secret)
 		}
@@ -453,7 +466,7 @@ func TestSettings(t *testing.T) {
 		for name, value := range map[string]string{
 			"HTTP_ADDR": "127.0.0.1:8080", "ADMIN_ADDR": "127.0.0.1:8082", "DATA_DIR": ".primezap", "DATABASE_URL": "-", "NATS_URL": "-",
 			"LOG_LEVEL": "info", "LOG_FORMAT": "-", "CORS_ORIGINS": "-", "WEBHOOK_ALLOW_HTTP": "true",
-			"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128", "API_KEY": "-", "VAULT_KEYSET": "-",
+			"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128", "API_KEY": "-", "VAULT_KEYSET": "-", "META_SIMULATOR_ADDR": "127.0.0.1:8090",
 		} {
 			var found [][]string
 			for line := range strings.Lines(help) {
@@ -484,6 +497,7 @@ func TestSettings(t *testing.T) {
 		"a level that is none":                {"LOG_LEVEL=loud", "LOG_LEVEL"},
 		"a worker's setting":                  {"WORKER_LEASE=1s", "WORKER_LEASE"},
 		"an api's setting":                    {"CORS_ORIGINS=nonsense", "CORS_ORIGINS"},
+		"a simulated Meta for everybody":      {"META_SIMULATOR_ADDR=:8090", "META_SIMULATOR_ADDR"},
 	} {
 		t.Run("refuses "+name, func(t *testing.T) {
 			t.Parallel()
@@ -560,6 +574,9 @@ func TestLoadKeys(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if made.MetaAppSecret == "" || made.MetaVerifyToken == "" || made.MetaAppSecret != again.MetaAppSecret || made.MetaVerifyToken != again.MetaVerifyToken {
+			t.Error("the second secrets of Meta are others")
+		}
 		if made.APIKey != again.APIKey || made.Tenant != again.Tenant || made.DatabasePassword != again.DatabasePassword || !sameJSON(t, made.VaultKeyset, again.VaultKeyset) {
 			t.Error("the second keys are others")
 		}
@@ -583,6 +600,25 @@ func TestLoadKeys(t *testing.T) {
 		}
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("the keys have mode %s", info.Mode())
+		}
+	})
+	t.Run("adds Meta's secrets to the keys of an older version, and leaves those as they are", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		old := `{"tenantId": "7f1a3d52-1111-4222-8333-444455556666", "apiKey": "pz_1", "vaultKeyset": {"key": []}, "databasePassword": "x"}`
+		if err := os.WriteFile(filepath.Join(dir, "keys.json"), []byte(old), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		first, err := loadKeys(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, err := loadKeys(dir)
+		if err != nil || first.MetaAppSecret == "" || first.MetaVerifyToken == "" || second.MetaAppSecret != first.MetaAppSecret || second.MetaVerifyToken != first.MetaVerifyToken {
+			t.Errorf("Meta's secrets are not kept (%v)", err)
+		}
+		if second.APIKey != "pz_1" || second.DatabasePassword != "x" || second.Tenant.String() != "7f1a3d52-1111-4222-8333-444455556666" || !sameJSON(t, second.VaultKeyset, []byte(`{"key": []}`)) {
+			t.Error("the keys have become others")
 		}
 	})
 	for name, content := range map[string]string{
