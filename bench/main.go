@@ -7,7 +7,8 @@
 // what else the machine does slows both.
 //
 //	bench [flags]   measures, prints tables, writes bench/results/latest.json; with
-//	                -statistics n, how long statistics of n attempts take
+//	                -statistics n, how long statistics of n attempts take; with -takes, how
+//	                many messages a second can be taken from rate limits
 //	bench <role>    is a part: bench starts these itself
 package main
 
@@ -41,6 +42,7 @@ type settings struct {
 	RawConns    []int         `json:"-"`
 	Profile     []string      `json:"-"`
 	Statistics  int           `json:"-"` // attempts to measure the answer of statistics with; 0: deliveries are measured
+	Takes       bool          `json:"-"` // measure takes from rate limits
 	Dir         string        `json:"-"`
 }
 
@@ -62,6 +64,7 @@ func readFlags(args []string) (settings, error) {
 	flags.StringVar(&raw, "raw", "", "connections of the raw client, comma separated, the best counts (default 16,32; with -slow 2048,4096)")
 	flags.StringVar(&profile, "profile", "", "processes to profile in one more slice, comma separated: "+strings.Join(profiled, ", "))
 	flags.IntVar(&s.Statistics, "statistics", 0, "measure instead how long statistics of so many attempts of one webhook take")
+	flags.BoolVar(&s.Takes, "takes", false, "measure instead how many messages a second can be taken from rate limits")
 	flags.StringVar(&s.Dir, "dir", "", "where streams and database are kept meanwhile; on a disk (default a directory in /var/tmp)")
 	flags.BoolVar(&quick, "quick", false, "one short slice of each kind: shows that everything works, measures nothing")
 	if err := flags.Parse(args); err != nil {
@@ -146,6 +149,17 @@ func run(args []string) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if s.Takes {
+		stack, err := startDatabase(ctx, cancel, s, home)
+		if err != nil {
+			return err
+		}
+		figures, err := measureTakes(ctx, s, stack)
+		if err := errors.Join(err, stack.stop(ctx)); err != nil {
+			return err
+		}
+		return figures.print(os.Stdout)
+	}
 	stack, err := start(ctx, cancel, s, home)
 	if err != nil {
 		return err

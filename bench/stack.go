@@ -92,7 +92,27 @@ type stack struct {
 
 // start builds and starts everything. From then on a process that ends unasked
 // cancels ctx by cancel.
-func start(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) (_ *stack, err error) {
+func start(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) (*stack, error) {
+	return assemble(ctx, cancel, s, h, func(st *stack) []func(context.Context) error {
+		return []func(context.Context) error{
+			func(context.Context) error { return st.build(ctx) }, // the first one takes its time
+			st.startPostgres, st.startNATS, st.migrate,
+			func(context.Context) error { return st.startSink(s) },
+			st.startServices,
+			func(context.Context) error { return st.createWebhooks(ctx) }, // their number is free
+			func(context.Context) error { return st.startClients(s) },
+		}
+	})
+}
+
+// startDatabase starts Postgres alone, with the schema.
+func startDatabase(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) (*stack, error) {
+	return assemble(ctx, cancel, s, h, func(st *stack) []func(context.Context) error {
+		return []func(context.Context) error{st.startPostgres, func(ctx context.Context) error { return db.Migrate(ctx, st.database(db.RoleOwner)) }}
+	})
+}
+
+func assemble(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home, steps func(*stack) []func(context.Context) error) (_ *stack, err error) {
 	st := &stack{home: h, cancel: cancel, asked: make(chan struct{}), passwords: rand.Text()}
 	defer func() {
 		if err != nil {
@@ -117,19 +137,11 @@ func start(ctx context.Context, cancel context.CancelCauseFunc, s settings, h ho
 		return nil, fmt.Errorf("open the directory: %w", err)
 	}
 	st.bin = filepath.Join(st.dir, "bin")
-	if err := st.build(ctx); err != nil { // the first one takes its time
-		return nil, err
-	}
-	starting, done := context.WithTimeout(ctx, startFor)
-	defer done()
-	for _, step := range []func(context.Context) error{
-		st.startPostgres, st.startNATS, st.migrate,
-		func(context.Context) error { return st.startSink(s) },
-		st.startServices,
-		func(context.Context) error { return st.createWebhooks(ctx) }, // their number is free
-		func(context.Context) error { return st.startClients(s) },
-	} {
-		if err := step(starting); err != nil {
+	for _, step := range steps(st) {
+		starting, done := context.WithTimeout(ctx, startFor)
+		err := step(starting)
+		done()
+		if err != nil {
 			return nil, because(ctx, err)
 		}
 	}
