@@ -2,6 +2,16 @@
 INSERT INTO outbox (tenant_id, event_id, event_type, day, body, conversation)
 VALUES (@tenant_id, @event_id, @event_type, @day, @body, @conversation);
 
+-- name: InsertOutboxRows :exec
+-- Ids are in the order of the arrays. An event that is in no order has an empty
+-- conversation.
+INSERT INTO outbox (tenant_id, event_id, event_type, day, body, conversation)
+SELECT r.tenant_id, r.event_id, r.event_type, r.day, r.body, nullif(r.conversation, '')
+FROM (SELECT unnest(@tenants::uuid[]) AS tenant_id, unnest(@event_ids::text[]) AS event_id, unnest(@event_types::text[]) AS event_type,
+  unnest(@days::date[]) AS day, unnest(@bodies::bytea[]) AS body, unnest(@conversations::text[]) AS conversation,
+  generate_subscripts(@event_ids::text[], 1) AS position) AS r
+ORDER BY r.position;
+
 -- name: TryRelayLock :one
 -- Session-wide: whoever holds it is the one relay; a lost connection frees it.
 SELECT pg_try_advisory_lock(hashtext('primezap.outbox'));

@@ -65,3 +65,25 @@ func Raise(ctx context.Context, q *db.Queries, e Event) error {
 	}
 	return nil
 }
+
+// RaiseAll inserts events in q's transaction in one statement, in their order. In a
+// round of statements it is one of them.
+func RaiseAll(ctx context.Context, q *db.Queries, events []Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	var rows db.InsertOutboxRowsParams
+	for _, e := range events {
+		row, err := e.Row()
+		if err != nil {
+			return err
+		}
+		rows.Tenants, rows.EventIds, rows.EventTypes = append(rows.Tenants, row.TenantID), append(rows.EventIds, row.EventID), append(rows.EventTypes, row.EventType)
+		rows.Days, rows.Bodies = append(rows.Days, row.Day), append(rows.Bodies, row.Body)
+		rows.Conversations = append(rows.Conversations, e.Order)
+	}
+	if err := q.InsertOutboxRows(ctx, rows); err != nil {
+		return fmt.Errorf("raise %d events: %w", len(events), err)
+	}
+	return nil
+}

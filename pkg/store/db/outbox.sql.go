@@ -52,6 +52,38 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 	return err
 }
 
+const insertOutboxRows = `-- name: InsertOutboxRows :exec
+INSERT INTO outbox (tenant_id, event_id, event_type, day, body, conversation)
+SELECT r.tenant_id, r.event_id, r.event_type, r.day, r.body, nullif(r.conversation, '')
+FROM (SELECT unnest($1::uuid[]) AS tenant_id, unnest($2::text[]) AS event_id, unnest($3::text[]) AS event_type,
+  unnest($4::date[]) AS day, unnest($5::bytea[]) AS body, unnest($6::text[]) AS conversation,
+  generate_subscripts($2::text[], 1) AS position) AS r
+ORDER BY r.position
+`
+
+type InsertOutboxRowsParams struct {
+	Tenants       []uuid.UUID
+	EventIds      []string
+	EventTypes    []string
+	Days          []time.Time
+	Bodies        [][]byte
+	Conversations []string
+}
+
+// Ids are in the order of the arrays. An event that is in no order has an empty
+// conversation.
+func (q *Queries) InsertOutboxRows(ctx context.Context, arg InsertOutboxRowsParams) error {
+	_, err := q.db.Exec(ctx, insertOutboxRows,
+		arg.Tenants,
+		arg.EventIds,
+		arg.EventTypes,
+		arg.Days,
+		arg.Bodies,
+		arg.Conversations,
+	)
+	return err
+}
+
 const outboxBatch = `-- name: OutboxBatch :many
 SELECT b.id, b.tenant_id, b.event_id, b.event_type, b.day, b.body, b.conversation,
   extract(epoch FROM clock_timestamp() - b.created_at)::float8 AS waited,
