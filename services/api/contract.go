@@ -22,6 +22,7 @@ type operation struct {
 	public  bool     // no credentials are asked for
 	scopes  []string // a key must have all of them
 	queries []string // names of its query parameters
+	maxBody int64    // bytes of its body; 0: as any
 }
 
 // apiKey is the name of the security scheme.
@@ -45,6 +46,9 @@ func readContract() (document, error) {
 			OperationID string                 `json:"operationId"`
 			Security    *[]map[string][]string `json:"security"`
 			Parameters  []parameter            `json:"parameters"`
+			RequestBody struct {
+				MaxBytes int64 `json:"x-max-bytes"`
+			} `json:"requestBody"`
 		} `json:"paths"`
 		Components struct {
 			Parameters map[string]parameter `json:"parameters"`
@@ -67,7 +71,7 @@ func readContract() (document, error) {
 			if o.Security != nil {
 				security = *o.Security
 			}
-			op := operation{public: len(security) == 0}
+			op := operation{public: len(security) == 0, maxBody: o.RequestBody.MaxBytes}
 			if !op.public {
 				scopes, ok := security[0][apiKey]
 				if !ok || len(security) > 1 {

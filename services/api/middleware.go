@@ -108,17 +108,26 @@ func cors(origins config.List) echo.MiddlewareFunc {
 	})
 }
 
-// bounded gives a request its bounds in time and size.
-func bounded(next echo.HandlerFunc) echo.HandlerFunc {
+// timed ends a request that takes too long.
+func timed(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		asked := c.Request()
 		defer c.SetRequest(asked) // its context ends with the client, not with us
 		ctx, cancel := context.WithTimeout(asked.Context(), requestTimeout)
 		defer cancel()
-		req := asked.WithContext(ctx)
-		req.Body = http.MaxBytesReader(c.Response(), req.Body, maxBody)
-		c.SetRequest(req)
+		c.SetRequest(asked.WithContext(ctx))
 		return next(c)
+	}
+}
+
+// sized refuses a body of more bytes. Without an operation no body is read.
+func sized(bytes int64) echo.MiddlewareFunc {
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			req := c.Request()
+			req.Body = http.MaxBytesReader(c.Response(), req.Body, bytes)
+			return next(c)
+		}
 	}
 }
 

@@ -70,11 +70,3 @@ func (pending) ListMessages(context.Context, openapi.ListMessagesRequestObject) 
 func (pending) ReopenConversation(context.Context, openapi.ReopenConversationRequestObject) (openapi.ReopenConversationResponseObject, error) {
 	return nil, errPending
 }
-
-func (pending) VerifyMetaWebhook(context.Context, openapi.VerifyMetaWebhookRequestObject) (openapi.VerifyMetaWebhookResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) ReceiveMetaWebhook(context.Context, openapi.ReceiveMetaWebhookRequestObject) (openapi.ReceiveMetaWebhookResponseObject, error) {
-	return nil, errPending
-}

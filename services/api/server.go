@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ import (
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/eventlog"
+	"github.com/primezap/primezap/services/api/internal/inbound"
 	"github.com/primezap/primezap/services/api/internal/ingest"
 	"github.com/primezap/primezap/services/api/internal/keys"
 	"github.com/primezap/primezap/services/api/internal/limits"
@@ -38,7 +40,7 @@ import (
 )
 
 const (
-	maxBody   = 1 << 20  // of a request
+	maxBody   = 1 << 20  // of a request, where the contract says nothing else
 	maxHeader = 32 << 10 // all headers of a request
 
 	// The slowest operation, a test call, answers within 35 s.
@@ -102,23 +104,25 @@ func New(cfg Config, deps Deps) (*Server, error) {
 			Tenants: s.tenants, Limit: ingest.NewLimit(cfg.MaxRate),
 			Metrics: ingest.NewMetrics(deps.Metrics), Log: deps.Log,
 		},
-		eventLog:   &eventlog.Service{Store: deps.Store, JetStream: js},
-		forgetting: &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.forget(); s.tenants.Forget() }},
-		auditLog:   &audit.Service{Store: deps.Store},
-		access:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.forget},
-		rateLimits: &limits.Service{Store: deps.Store, Limiter: ratelimit.New(deps.Store, cfg.RateLimits)},
-		operations: operations{ready: s.Ready, document: doc.json},
+		eventLog:    &eventlog.Service{Store: deps.Store, JetStream: js},
+		forgetting:  &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.forget(); s.tenants.Forget() }},
+		auditLog:    &audit.Service{Store: deps.Store},
+		access:      &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.forget},
+		rateLimits:  &limits.Service{Store: deps.Store, Limiter: ratelimit.New(deps.Store, cfg.RateLimits)},
+		metaUpdates: inbound.New(deps.Store, cfg.Meta, s.tenants, deps.Metrics, deps.Log),
+		operations:  operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
 }
 
 type (
-	events     = ingest.Service
-	eventLog   = eventlog.Service
-	access     = keys.Service
-	auditLog   = audit.Service
-	forgetting = privacy.Service
-	rateLimits = limits.Service
+	events      = ingest.Service
+	eventLog    = eventlog.Service
+	access      = keys.Service
+	auditLog    = audit.Service
+	forgetting  = privacy.Service
+	rateLimits  = limits.Service
+	metaUpdates = inbound.Service
 )
 
 // handlers implements the contract, a room for each subject.
@@ -130,6 +134,7 @@ type handlers struct {
 	*access
 	*forgetting
 	*rateLimits
+	*metaUpdates
 	operations
 	rest
 }
@@ -143,10 +148,11 @@ func (s *Server) routes(cfg Config, doc document, authenticate echo.MiddlewareFu
 		observe(newRequestMetrics(s.deps.Metrics), s.deps.Log),
 		cors(cfg.CORSOrigins),
 		recovering(),
-		bounded,
+		timed,
 	)
 	each := make(map[string][]echo.MiddlewareFunc)
 	for id, op := range doc.operations {
+		each[id] = append(each[id], sized(cmp.Or(op.maxBody, maxBody)))
 		if !op.public {
 			each[id] = append(each[id], authenticate, living(s.tenants), scoped(op.scopes))
 		}

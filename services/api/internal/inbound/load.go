@@ -1,0 +1,285 @@
+package inbound
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/primezap/primezap/pkg/messaging"
+	updates "github.com/primezap/primezap/pkg/meta/inbound"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+)
+
+// wanted is what a batch is about.
+type wanted struct {
+	people   map[identity]bool
+	messages map[messageKey]bool // that it tells of
+	changing map[messageKey]bool // those of them whose conversations hear of it
+	arriving map[messageKey]bool // those that may be new
+}
+
+func want(b batch) wanted {
+	w := wanted{map[identity]bool{}, map[messageKey]bool{}, map[messageKey]bool{}, map[messageKey]bool{}}
+	person := func(t *told, p updates.Person) {
+		for _, id := range identitiesOf(p, t) {
+			w.people[id] = true
+		}
+	}
+	for i := range b.told {
+		t := &b.told[i]
+		switch p := t.Payload.(type) {
+		case updates.Message:
+			person(t, p.Person)
+			w.messages[t.key(p.ExternalID)], w.arriving[t.key(p.ExternalID)] = true, true
+		case updates.Edit:
+			w.messages[t.key(p.ExternalID)], w.changing[t.key(p.ExternalID)] = true, true
+		case updates.Removal:
+			w.messages[t.key(p.ExternalID)], w.changing[t.key(p.ExternalID)] = true, true
+		case updates.Receipt:
+			for _, id := range p.ExternalIDs {
+				w.messages[t.key(id)] = true
+			}
+			if !p.Watermark.IsZero() {
+				person(t, p.Person)
+			}
+		case updates.IdentityChange:
+			person(t, p.Old)
+			person(t, p.New)
+		}
+	}
+	return w
+}
+
+func (t *told) key(externalID string) messageKey { return messageKey{externalID, t.connection.ID} }
+
+// identitiesOf is what a person is known by, the surest first. Pages and accounts
+// give a person ids of their own.
+func identitiesOf(p updates.Person, t *told) (ids []identity) {
+	if p.Phone != "" {
+		ids = append(ids, identity{p.Phone, "phone", ""})
+	}
+	if p.UserID != "" {
+		ids = append(ids, identity{p.UserID, "user_id", ""})
+	}
+	if p.ScopedID != "" {
+		kind := "psid"
+		if t.Channel == messaging.Instagram {
+			kind = "igsid"
+		}
+		ids = append(ids, identity{p.ScopedID, kind, t.connection.ExternalID})
+	}
+	return ids
+}
+
+// load locks all that a batch is about, and reads it.
+func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error) {
+	w := want(b)
+	var (
+		round         store.Round
+		contacts      []db.Contact
+		identities    []db.IdentitiesOfRow
+		conversations []db.Conversation
+		messages      []db.LockMessagesRow
+		kept          []db.KeptChangesRow
+	)
+	people := peopleOf(b.tenant, w.people)
+	changingIDs, changingConnections := columns(w.changing)
+	if len(w.people)+len(w.changing) > 0 {
+		if err := errorsOf(
+			round.Do(func(q *db.Queries) error {
+				return q.LockStrangers(ctx, db.LockStrangersParams{
+					Keys: people.keys, Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+				})
+			}),
+			store.Ask(&round, &contacts, func(q *db.Queries) ([]db.Contact, error) {
+				return q.LockContacts(ctx, db.LockContactsParams{
+					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					ExternalIds: changingIDs, ConnectionIds: changingConnections,
+				})
+			}),
+			store.Ask(&round, &identities, func(q *db.Queries) ([]db.IdentitiesOfRow, error) {
+				return q.IdentitiesOf(ctx, db.IdentitiesOfParams{
+					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					ExternalIds: changingIDs, ConnectionIds: changingConnections,
+				})
+			}),
+			store.Ask(&round, &conversations, func(q *db.Queries) ([]db.Conversation, error) {
+				return q.LockConversations(ctx, db.LockConversationsParams{
+					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					ExternalIds: changingIDs, ConnectionIds: changingConnections,
+				})
+			}),
+		); err != nil {
+			return nil, err
+		}
+	}
+	if len(w.messages) > 0 {
+		ids, connections := columns(w.messages)
+		if err := store.Ask(&round, &messages, func(q *db.Queries) ([]db.LockMessagesRow, error) {
+			return q.LockMessages(ctx, ids, connections)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if len(w.arriving) > 0 {
+		ids, connections := columns(w.arriving)
+		if err := store.Ask(&round, &kept, func(q *db.Queries) ([]db.KeptChangesRow, error) {
+			return q.KeptChanges(ctx, ids, connections)
+		}); err != nil {
+			return nil, err
+		}
+	}
+	if err := round.Send(ctx, tx); err != nil {
+		return nil, err
+	}
+	s := &state{
+		q: q, tenant: b.tenant, at: time.Now().Truncate(time.Millisecond),
+		contacts: make(map[uuid.UUID]*contact, len(contacts)), identities: make(map[identity]uuid.UUID, len(identities)),
+		conversations: make(map[uuid.UUID]*conversation, len(conversations)), open: make(map[thread]*conversation, len(conversations)),
+		messages: make(map[messageKey]*message, len(messages)), kept: map[messageKey][]change{}, duplicates: map[messaging.Channel]int{},
+	}
+	return s, s.fill(contacts, identities, conversations, messages, kept)
+}
+
+func errorsOf(errs ...error) error { return cmp.Or(errs...) }
+
+// fill puts rows into the state.
+func (s *state) fill(contacts []db.Contact, identities []db.IdentitiesOfRow, conversations []db.Conversation, messages []db.LockMessagesRow, kept []db.KeptChangesRow) error {
+	for _, row := range contacts {
+		if row.MergedInto != nil {
+			return errOvertaken
+		}
+		s.contacts[row.ID] = contactOf(row)
+	}
+	for _, row := range identities {
+		c := s.contacts[row.ContactID]
+		if c == nil {
+			return errOvertaken
+		}
+		id := identity{row.Value, row.Kind, row.Scope}
+		s.identities[id] = c.ID
+		c.Identities = append(c.Identities, shown(id))
+	}
+	s.stored = maps.Clone(s.identities)
+	for _, row := range conversations {
+		c := s.contacts[row.ContactID]
+		if c == nil {
+			return errOvertaken
+		}
+		v := conversationOf(row, c)
+		s.conversations[v.ID] = v
+		if v.Status != messaging.Closed {
+			s.open[thread{c.ID, v.ConnectionID}] = v
+		}
+	}
+	for _, row := range messages {
+		m, err := messageOf(row)
+		if err != nil {
+			return err
+		}
+		m.conversation, m.contact = s.conversations[row.ConversationID], s.contacts[row.ContactID]
+		s.messages[messageKey{m.ExternalID, m.connection}] = m
+	}
+	for _, row := range kept {
+		c, err := changeOf(row.Change)
+		if err != nil {
+			return err
+		}
+		key := messageKey{row.ExternalID, row.ConnectionID}
+		s.kept[key] = append(s.kept[key], c)
+	}
+	return nil
+}
+
+func shown(id identity) messaging.Identity {
+	return messaging.Identity{Kind: id.kind, Value: id.value, Account: id.scope}
+}
+
+func contactOf(row db.Contact) *contact {
+	c := &contact{Contact: messaging.Contact{
+		ID: row.ID, Name: row.Name, Phone: row.Phone, Email: row.Email, Tags: row.Tags, Instagram: row.Instagram,
+		Source: messaging.Channel(row.Source), CustomFields: row.CustomFields, Identities: []messaging.Identity{},
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+	}, profile: text(row.ProfileName)}
+	c.Owner = agentOf(row.OwnerID, row.OwnerName)
+	return c
+}
+
+func agentOf(id *uuid.UUID, name *string) *messaging.Agent {
+	if id == nil {
+		return nil
+	}
+	return &messaging.Agent{ID: *id, Name: text(name)}
+}
+
+func conversationOf(row db.Conversation, c *contact) *conversation {
+	return &conversation{Conversation: messaging.Conversation{
+		ID: row.ID, Channel: messaging.Channel(row.Channel), ConnectionID: row.ConnectionID, Status: messaging.ConversationStatus(row.Status),
+		Assignee: agentOf(row.AssigneeID, row.AssigneeName), LastMessageAt: row.LastMessageAt, LastInboundAt: row.LastInboundAt,
+		CreatedAt: row.CreatedAt, ClosedAt: row.ClosedAt,
+	}, contact: c}
+}
+
+func messageOf(row db.LockMessagesRow) (*message, error) {
+	m := &message{Message: messaging.Message{
+		ID: row.ID, ExternalID: text(row.ExternalID), Channel: messaging.Channel(row.Channel), Direction: messaging.Direction(row.Direction),
+		Type: messaging.Type(row.Type), Text: row.Text, Status: messaging.Status(row.Status), Error: row.Error, Standby: row.Standby,
+		SentAt: row.SentAt, EditedAt: row.EditedAt, DeletedAt: row.DeletedAt,
+	}, connection: row.ConnectionID, pricing: row.Pricing}
+	if row.StatusAt != nil {
+		m.statusAt = *row.StatusAt
+	}
+	if err := json.Unmarshal(row.Content, &m.Content); err != nil {
+		return nil, fmt.Errorf("content of message %s: %w", row.ID, err)
+	}
+	return m, nil
+}
+
+// persons are identities, a column each, in the order in which they are locked.
+type persons struct {
+	keys                  []int64
+	values, kinds, scopes []string
+}
+
+func peopleOf(tenant uuid.UUID, ids map[identity]bool) persons {
+	type keyed struct {
+		identity
+		key int64
+	}
+	all := make([]keyed, 0, len(ids))
+	for id := range ids {
+		all = append(all, keyed{id, id.lockKey(tenant)})
+	}
+	slices.SortFunc(all, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	p := persons{keys: []int64{}, values: []string{}, kinds: []string{}, scopes: []string{}}
+	for _, id := range all {
+		p.keys, p.values = append(p.keys, id.key), append(p.values, id.value)
+		p.kinds, p.scopes = append(p.kinds, id.kind), append(p.scopes, id.scope)
+	}
+	return p
+}
+
+// lockKey is the advisory lock of an identity.
+func (id identity) lockKey(tenant uuid.UUID) int64 {
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%s|%s|%s|%s", tenant, id.kind, id.scope, id.value)
+	return int64(binary.BigEndian.Uint64(hash.Sum(nil))) //nolint:gosec // any number will do
+}
+
+func columns(keys map[messageKey]bool) (externalIDs []string, connections []uuid.UUID) {
+	externalIDs, connections = make([]string, 0, len(keys)), make([]uuid.UUID, 0, len(keys))
+	for key := range keys {
+		externalIDs, connections = append(externalIDs, key.externalID), append(connections, key.connection)
+	}
+	return externalIDs, connections
+}

@@ -1,0 +1,271 @@
+package inbound
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/primezap/primezap/pkg/messaging"
+	updates "github.com/primezap/primezap/pkg/meta/inbound"
+)
+
+const (
+	maxName  = 200       // characters
+	maxCount = 1_000_000 // of the messages of a conversation that is closed
+)
+
+// meet returns the contact that a person is, made or changed by what was told of
+// her now.
+func (s *state) meet(ctx context.Context, t *told, p updates.Person) (*contact, error) {
+	ids := identitiesOf(p, t)
+	c := s.known(ids)
+	if c == nil {
+		return s.welcome(t, p, ids)
+	}
+	before := c.snapshot()
+	if err := s.gather(ctx, c, ids); err != nil {
+		return nil, err
+	}
+	s.learn(t, c, p, ids)
+	if e, ok := messaging.ContactUpdated(before, c.Contact, messaging.By(c.Contact)); ok {
+		s.raise(e)
+	}
+	return c, nil
+}
+
+// known is the contact of the first identity that is some contact's, nil if none is.
+func (s *state) known(ids []identity) *contact {
+	for _, id := range ids {
+		if of, ok := s.identities[id]; ok {
+			return s.contacts[of]
+		}
+	}
+	return nil
+}
+
+// welcome makes a contact.
+func (s *state) welcome(t *told, p updates.Person, ids []identity) (*contact, error) {
+	id, err := newID()
+	if err != nil {
+		return nil, err
+	}
+	c := &contact{Contact: messaging.Contact{
+		ID: id, Name: messaging.DisplayName(p.Name, p.Username, p.Phone, t.Channel, ids[0].value), Source: t.Channel,
+		Identities: []messaging.Identity{}, CreatedAt: s.at, UpdatedAt: s.at,
+	}, fresh: true}
+	s.contacts[id], s.newContacts = c, append(s.newContacts, c)
+	s.learn(t, c, p, ids)
+	s.raise(messaging.ContactCreated(c.Contact))
+	return c, nil
+}
+
+// snapshot is the contact as it is, for what changes in place later.
+func (c *contact) snapshot() messaging.Contact {
+	before := c.Contact
+	before.Identities = slices.Clone(c.Identities)
+	return before
+}
+
+// gather merges all contacts that identities are of into one of them.
+func (s *state) gather(ctx context.Context, into *contact, ids []identity) error {
+	for _, id := range ids {
+		if of, ok := s.identities[id]; ok && of != into.ID {
+			if err := s.merge(ctx, into, s.contacts[of]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// learn adds what a contact was not known by, and what its profile says now.
+func (s *state) learn(t *told, c *contact, p updates.Person, ids []identity) {
+	changed := false
+	unnamed := c.unnamed(p)
+	if p.Phone != "" && (c.Phone == nil || *c.Phone != p.Phone && c.has("phone", *c.Phone) && !c.has("phone", p.Phone)) {
+		c.Phone, changed = new(p.Phone), true
+	}
+	for _, id := range ids {
+		if _, ok := s.identities[id]; !ok {
+			s.identities[id], changed = c.ID, true
+			c.Identities = append(c.Identities, shown(id))
+		}
+	}
+	if username := messaging.Clean(p.Username, maxName); username != "" && t.Channel == messaging.Instagram && username != text(c.Instagram) {
+		c.Instagram, changed = &username, true
+	}
+	// A name that differs from what the profile said was set by hand.
+	if name := messaging.Clean(p.Name, maxName); name != "" && name != c.profile {
+		if unnamed || c.Name == c.profile {
+			c.Name = name
+		}
+		c.profile, changed = name, true
+	}
+	if changed {
+		c.touch(s)
+	}
+}
+
+func (c *contact) touch(s *state) { c.changed, c.UpdatedAt = true, s.at }
+
+func (c *contact) has(kind, value string) bool {
+	return slices.ContainsFunc(c.Identities, func(id messaging.Identity) bool { return id.Kind == kind && id.Value == value })
+}
+
+// unnamed says whether nobody gave the contact a name: no profile has told one, and
+// it is called by what else is known of it.
+func (c *contact) unnamed(p updates.Person) bool {
+	if c.profile != "" {
+		return false
+	}
+	if c.Name == messaging.DisplayName("", text(c.Instagram), text(c.Phone), c.Source, "") || c.Name == messaging.DisplayName("", p.Username, p.Phone, c.Source, "") {
+		return true
+	}
+	return slices.ContainsFunc(c.Identities, func(id messaging.Identity) bool {
+		return c.Name == id.Value || c.Name == messaging.DisplayName("", "", "", c.Source, id.Value)
+	})
+}
+
+// merge makes one contact of two. Of two open conversations on a connection, the
+// one that was silent for longer is closed.
+func (s *state) merge(ctx context.Context, into, from *contact) error {
+	for _, id := range from.Identities {
+		s.identities[identity{id.Value, id.Kind, id.Account}] = into.ID
+		into.Identities = append(into.Identities, id)
+	}
+	from.Identities = nil
+	for _, v := range s.conversations {
+		if v.contact != from {
+			continue
+		}
+		v.contact = into
+		if v.Status == messaging.Closed {
+			continue
+		}
+		delete(s.open, thread{from.ID, v.ConnectionID})
+		at := thread{into.ID, v.ConnectionID}
+		if other := s.open[at]; other != nil {
+			older := v
+			if v.after(other) {
+				older, s.open[at] = other, v
+			}
+			if err := s.close(ctx, older, into); err != nil {
+				return err
+			}
+			continue
+		}
+		s.open[at] = v
+	}
+	for _, m := range s.messages {
+		if m.contact == from {
+			m.contact = into
+		}
+	}
+	into.inherit(from)
+	into.touch(s)
+	*from = contact{Contact: messaging.Contact{
+		ID: from.ID, Name: from.Source.Title(), Source: from.Source, CreatedAt: from.CreatedAt,
+	}, mergedInto: into.ID, fresh: from.fresh}
+	from.touch(s)
+	s.merged = append(s.merged, merger{from, into})
+	return nil
+}
+
+// after says whether something was written in v later than in w.
+func (v *conversation) after(w *conversation) bool {
+	if v.LastMessageAt == nil || w.LastMessageAt == nil {
+		return w.LastMessageAt == nil
+	}
+	return v.LastMessageAt.After(*w.LastMessageAt)
+}
+
+// close closes a conversation, whose contact is by now another one.
+func (s *state) close(ctx context.Context, v *conversation, with *contact) error {
+	var messages int64
+	if !v.fresh {
+		var err error
+		if messages, err = s.q.CountMessages(ctx, v.ID, maxCount); err != nil {
+			return fmt.Errorf("count messages: %w", err)
+		}
+	}
+	for _, m := range s.newMessages {
+		if m.conversation == v {
+			messages++
+		}
+	}
+	v.Status, v.ClosedAt, v.changed = messaging.Closed, &s.at, true
+	s.raise(messaging.ConversationClosed(v.Conversation, with.Contact, messaging.System, "other", messages))
+	return nil
+}
+
+// inherit fills in what the contact lacks and another one has.
+func (c *contact) inherit(from *contact) {
+	if c.Phone == nil {
+		c.Phone = from.Phone
+	}
+	if c.Email == nil {
+		c.Email = from.Email
+	}
+	if c.Instagram == nil {
+		c.Instagram = from.Instagram
+	}
+	if c.Owner == nil {
+		c.Owner = from.Owner
+	}
+	for _, tag := range from.Tags {
+		if !slices.Contains(c.Tags, tag) {
+			c.Tags = append(slices.Clone(c.Tags), tag)
+		}
+	}
+	if c.profile == "" && c.unnamed(updates.Person{}) && !from.unnamed(updates.Person{}) {
+		c.Name, c.profile = from.Name, from.profile
+	}
+	var mine, theirs map[string]json.RawMessage
+	if json.Unmarshal(from.CustomFields, &theirs) != nil || len(theirs) == 0 {
+		return
+	}
+	if json.Unmarshal(c.CustomFields, &mine) != nil || mine == nil {
+		mine = map[string]json.RawMessage{}
+	}
+	for name, value := range theirs {
+		if _, ok := mine[name]; !ok {
+			mine[name] = value
+		}
+	}
+	if fields, err := json.Marshal(mine); err == nil && !bytes.Equal(fields, c.CustomFields) {
+		c.CustomFields = fields
+	}
+}
+
+// rename lets a person be known by another number or id from now on.
+func (s *state) rename(ctx context.Context, t *told, change updates.IdentityChange) error {
+	was, is := identitiesOf(change.Old, t), identitiesOf(change.New, t)
+	c := s.known(was)
+	if c == nil || len(is) == 0 {
+		s.keep(t)
+		return nil
+	}
+	before := c.snapshot()
+	if err := s.gather(ctx, c, is); err != nil {
+		return err
+	}
+	for _, id := range was {
+		// What she is known by no more may become somebody else's.
+		if s.identities[id] != c.ID || slices.Contains(is, id) || !slices.ContainsFunc(is, func(n identity) bool { return n.kind == id.kind }) {
+			continue
+		}
+		delete(s.identities, id)
+		c.Identities = slices.DeleteFunc(c.Identities, func(shownID messaging.Identity) bool { return shownID == shown(id) })
+		if id.kind == "phone" && text(c.Phone) == id.value {
+			c.Phone = nil
+		}
+		c.touch(s)
+	}
+	s.learn(t, c, change.New, is)
+	if e, ok := messaging.ContactUpdated(before, c.Contact, messaging.By(c.Contact)); ok {
+		s.raise(e)
+	}
+	return nil
+}
