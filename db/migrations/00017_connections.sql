@@ -5,6 +5,9 @@ set local lock_timeout = '5s';
 -- that somebody paused, which becomes active only with a new one.
 alter table connections add column token_refused boolean not null default false;
 
+-- The list passes over none that were deleted, however many there are.
+create index connections_live_by_tenant on connections (tenant_id, id) where deleted_at is null;
+
 grant update (deleted_at, credentials, page_id, updated_at) on connections to primezap_definer;
 grant insert on audit_log to primezap_definer;
 create policy definer on audit_log to primezap_definer using (true);
@@ -43,8 +46,8 @@ begin
   end if;
   for before in
     select c.* from public.connections c
-    where c.id in (select f.id from public.find_connections(array_fill(account_channel, array[cardinality(ids)]), ids) f)
-      and c.deleted_at is null and not (c.tenant_id = claimant and c.external_id = account_id)
+    where (c.external_id = any (ids) or c.page_id = any (ids)) and c.channel = account_channel and c.deleted_at is null
+      and not (c.tenant_id = claimant and c.external_id = account_id)
     order by c.id for update
   loop
     if before.external_id = any (ids) then
@@ -80,4 +83,5 @@ revoke select (connection_id), delete on integration_rate_limits from primezap_d
 drop policy definer on audit_log;
 revoke insert on audit_log from primezap_definer;
 revoke update (deleted_at, credentials, page_id, updated_at) on connections from primezap_definer;
+drop index connections_live_by_tenant;
 alter table connections drop column token_refused;

@@ -42,10 +42,9 @@ func Create(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 	if err := lock(ctx, q, a); err != nil {
 		return db.Connection{}, err
 	}
-	ids := a.ids()
-	taken, err := q.FindConnections(ctx, slices.Repeat([]string{string(a.Channel)}, len(ids)), ids)
+	taken, err := find(ctx, q, a.Channel, a.ids()...)
 	if err != nil {
-		return db.Connection{}, fmt.Errorf("look for the account's connection: %w", err)
+		return db.Connection{}, err
 	}
 	if len(taken) > 0 {
 		return db.Connection{}, ErrTaken
@@ -65,12 +64,12 @@ func Claim(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID,
 	if err != nil {
 		return db.Connection{}, fmt.Errorf("release the account: %w", err)
 	}
-	own, err := q.LockConnectionOf(ctx, a.ExternalID, string(a.Channel), tenant)
-	if err == nil {
-		return renew(ctx, q, v, actor, own, a)
+	own, err := find(ctx, q, a.Channel, a.ExternalID)
+	if err != nil {
+		return db.Connection{}, err
 	}
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return db.Connection{}, fmt.Errorf("look for the tenant's own connection: %w", err)
+	if len(own) > 0 { // all others' are released
+		return renew(ctx, q, v, tenant, actor, own[0].ID, a)
 	}
 	row, err := insert(ctx, q, v, tenant, a)
 	if err != nil {
@@ -93,12 +92,21 @@ func lock(ctx context.Context, q *db.Queries, a Account) error {
 	return nil
 }
 
+// find finds live connections, whoever's, by what updates may know them by.
+func find(ctx context.Context, q *db.Queries, channel messaging.Channel, ids ...string) ([]db.FindConnectionsRow, error) {
+	rows, err := q.FindConnections(ctx, slices.Repeat([]string{string(channel)}, len(ids)), ids)
+	if err != nil {
+		return nil, fmt.Errorf("look for the account's connection: %w", err)
+	}
+	return rows, nil
+}
+
 func insert(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID, a Account) (db.Connection, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return db.Connection{}, fmt.Errorf("make a connection's id: %w", err)
 	}
-	sealed, err := Seal(v, tenant, id, a.Token)
+	sealed, err := seal(v, tenant, id, a.Token)
 	if err != nil {
 		return db.Connection{}, err
 	}
@@ -116,7 +124,11 @@ func insert(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 }
 
 // renew gives a tenant's own connection what it has proven again.
-func renew(ctx context.Context, q *db.Queries, v *vault.Vault, actor string, before db.Connection, a Account) (db.Connection, error) {
+func renew(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID, actor string, id uuid.UUID, a Account) (db.Connection, error) {
+	before, err := q.LockConnection(ctx, id, tenant)
+	if err != nil {
+		return db.Connection{}, fmt.Errorf("lock connection %s: %w", id, found(err))
+	}
 	row := before
 	if a.PageID != nil {
 		row.PageID = a.PageID
@@ -137,7 +149,7 @@ func renew(ctx context.Context, q *db.Queries, v *vault.Vault, actor string, bef
 // SetToken gives a row a token that Meta takes, or that nobody has asked Meta about:
 // what Meta refused of the one before is forgotten.
 func SetToken(v *vault.Vault, row *db.Connection, token string) error {
-	sealed, err := Seal(v, row.TenantID, row.ID, token)
+	sealed, err := seal(v, row.TenantID, row.ID, token)
 	if err != nil {
 		return err
 	}
@@ -166,7 +178,7 @@ func Delete(ctx context.Context, q *db.Queries, row db.Connection) error {
 	if err := q.DeleteConnection(ctx, row.ID, row.TenantID); err != nil {
 		return fmt.Errorf("delete connection %s: %w", row.ID, err)
 	}
-	if err := q.ForgetRateLimits(ctx, row.ID, row.TenantID); err != nil {
+	if err := q.ForgetRateLimits(ctx, row.ID); err != nil {
 		return fmt.Errorf("forget the rate limits of connection %s: %w", row.ID, err)
 	}
 	return nil

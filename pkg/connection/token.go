@@ -3,17 +3,18 @@ package connection
 import (
 	"github.com/google/uuid"
 
+	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 )
 
-// Seal makes of an access token what the column credentials holds.
-func Seal(v *vault.Vault, tenant, id uuid.UUID, token string) ([]byte, error) {
+// seal makes of an access token what the column credentials holds.
+func seal(v *vault.Vault, tenant, id uuid.UUID, token string) ([]byte, error) {
 	return v.Seal([]byte(token), binding(tenant, id))
 }
 
-// Holds says whether credentials open and are token.
-func Holds(v *vault.Vault, tenant, id uuid.UUID, credentials []byte, token string) bool {
-	stored, err := open(v, tenant, id, credentials)
+// Holds says whether a row's token opens and is this one.
+func Holds(v *vault.Vault, row db.Connection, token string) bool {
+	stored, err := open(v, row.TenantID, row.ID, row.Credentials)
 	return err == nil && stored == token
 }
 

@@ -60,3 +60,25 @@ func (c *Client) Account(ctx context.Context, channel messaging.Channel, id, tok
 	}
 	return account, nil
 }
+
+// LinkedAccount is the Instagram account that a page is linked with, by the page's
+// token: empty where there is none. The errors are those of [Client.Account].
+func (c *Client) LinkedAccount(ctx context.Context, page, token string) (string, error) {
+	res, err := c.Get(ctx, token, Path{page}, url.Values{"fields": {"id,instagram_business_account"}})
+	if err != nil {
+		return "", fmt.Errorf("read page: %w", err)
+	}
+	var answer struct {
+		ID      ID `json:"id"`
+		Account struct {
+			ID ID `json:"id"`
+		} `json:"instagram_business_account"`
+	}
+	if err := res.Decode(&answer); err != nil {
+		return "", fmt.Errorf("read page: %w", err)
+	}
+	if string(answer.ID) != page {
+		return "", fmt.Errorf("read page: %w", ErrOtherAccount)
+	}
+	return string(answer.Account.ID), nil
+}

@@ -10,6 +10,10 @@ const (
 	TypeAPIKeyLimit          = "urn:primezap:problem:api-key-limit"
 	TypeIngestLimit          = "urn:primezap:problem:ingest-limit"
 	TypeRateLimit            = "urn:primezap:problem:rate-limit" // the connection has sent enough
+	TypeConnectionLimit      = "urn:primezap:problem:connection-limit"
+	TypeConnectionTaken      = "urn:primezap:problem:connection-taken" // by whomever
+	TypeMetaRefused          = "urn:primezap:problem:meta-refused"     // what the request gave
+	TypeMetaUnreachable      = "urn:primezap:problem:meta-unreachable"
 )
 
 // titles are the same for every problem of a type.
@@ -21,6 +25,10 @@ var titles = map[string]string{
 	TypeAPIKeyLimit:          "Too many API keys",
 	TypeIngestLimit:          "Too many events",
 	TypeRateLimit:            "Too many messages",
+	TypeConnectionLimit:      "Too many connections",
+	TypeConnectionTaken:      "Connected already",
+	TypeMetaRefused:          "Refused by Meta",
+	TypeMetaUnreachable:      "Meta cannot be reached",
 }
 
 // WithType returns a copy of one of these types, with its title.

@@ -35,6 +35,8 @@ type Config struct {
 
 	MaxWebhooks int `env:"TENANT_MAX_WEBHOOKS" envDefault:"1000" help:"webhooks that a tenant may have; 0: as many as it likes"`
 	MaxAPIKeys  int `env:"TENANT_MAX_API_KEYS" envDefault:"100" help:"API keys that a tenant may have; 0: as many as it likes"`
+	// Of Meta's, not of Postgres's.
+	MaxConnections int `env:"TENANT_MAX_CONNECTIONS" envDefault:"100" help:"connections to Meta that a tenant may have; 0: as many as it likes"`
 
 	LiveRate  float64 `env:"EVENTS_LIVE_RATE" envDefault:"200" help:"events of a tenant a second that go before those of busier tenants, in each process"`
 	LiveBurst int     `env:"EVENTS_LIVE_BURST" envDefault:"1000" help:"how many of them at once"`
@@ -70,6 +72,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxAPIKeys < 0 || c.MaxAPIKeys > maxLimit {
 		errs = append(errs, fmt.Errorf("TENANT_MAX_API_KEYS must be 0 to %d", maxLimit))
+	}
+	if c.MaxConnections < 0 || c.MaxConnections > maxLimit {
+		errs = append(errs, fmt.Errorf("TENANT_MAX_CONNECTIONS must be 0 to %d", maxLimit))
 	}
 	if !(c.LiveRate > 0) {
 		errs = append(errs, errors.New("EVENTS_LIVE_RATE must be positive"))

@@ -15,26 +15,6 @@ type pending struct{}
 
 var errPending = problem.New(501, "", "this operation is not served yet")
 
-func (pending) ListConnections(context.Context, openapi.ListConnectionsRequestObject) (openapi.ListConnectionsResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) CreateConnection(context.Context, openapi.CreateConnectionRequestObject) (openapi.CreateConnectionResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) DeleteConnection(context.Context, openapi.DeleteConnectionRequestObject) (openapi.DeleteConnectionResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) GetConnection(context.Context, openapi.GetConnectionRequestObject) (openapi.GetConnectionResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) UpdateConnection(context.Context, openapi.UpdateConnectionRequestObject) (openapi.UpdateConnectionResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) ListContacts(context.Context, openapi.ListContactsRequestObject) (openapi.ListContactsResponseObject, error) {
 	return nil, errPending
 }

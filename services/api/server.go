@@ -23,11 +23,13 @@ import (
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/egress"
 	"github.com/primezap/primezap/pkg/jobs"
+	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
+	"github.com/primezap/primezap/services/api/internal/connections"
 	"github.com/primezap/primezap/services/api/internal/eventlog"
 	"github.com/primezap/primezap/services/api/internal/inbound"
 	"github.com/primezap/primezap/services/api/internal/ingest"
@@ -91,6 +93,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	graph, err := meta.NewClient(cfg.Meta)
+	if err != nil {
+		return nil, fmt.Errorf("Graph API: %w", err)
+	}
+	limiter := ratelimit.New(deps.Store, cfg.RateLimits)
 	known := remember(lookup{deps.Store}, time.Now)
 	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log), tenants: privacy.NewTenants(deps.Store, time.Now)}
 	s.routes(cfg, doc, auth.Middleware(known, s.tokens), handlers{
@@ -108,8 +115,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		forgetting:  &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.forget(); s.tenants.Forget() }},
 		auditLog:    &audit.Service{Store: deps.Store},
 		access:      &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.forget},
-		rateLimits:  &limits.Service{Store: deps.Store, Limiter: ratelimit.New(deps.Store, cfg.RateLimits)},
+		rateLimits:  &limits.Service{Store: deps.Store, Limiter: limiter},
 		metaUpdates: inbound.New(deps.Store, cfg.Meta, s.tenants, deps.Metrics, deps.Log),
+		connected:   &connections.Service{Store: deps.Store, Vault: deps.Vault, Meta: graph, Limiter: limiter, Max: cfg.MaxConnections},
 		operations:  operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
@@ -123,6 +131,7 @@ type (
 	forgetting  = privacy.Service
 	rateLimits  = limits.Service
 	metaUpdates = inbound.Service
+	connected   = connections.Service
 )
 
 // handlers implements the contract, a room for each subject.
@@ -135,6 +144,7 @@ type handlers struct {
 	*forgetting
 	*rateLimits
 	*metaUpdates
+	*connected
 	operations
 	rest
 }

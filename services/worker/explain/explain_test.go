@@ -34,6 +34,11 @@ const (
 
 var tenant = uuid.MustParse("0198f000-0000-7000-8000-000000000001")
 
+// connectionOf is the id of the nth connection; the tenant has each two hundredth.
+func connectionOf(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-c000-%012d", n))
+}
+
 // hook is the id of the nth webhook.
 func hook(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-9000-%012d", n))
@@ -100,9 +105,12 @@ INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, s
 		'system', 'webhook.updated', 'webhook', '0198f000-0000-7000-9000-' || lpad((n % 1000)::text, 12, '0') FROM generate_series(0, 199999) AS n;
 INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, subject_id)
 	SELECT gen_random_uuid(), gen_random_uuid(), now() - interval '1 year' + n * interval '1 s', 'system', 'webhook.updated', 'webhook', 'other' FROM generate_series(1, 20000) AS n;
-INSERT INTO connections (id, tenant_id, channel, name, external_id, credentials) -- the tenant has one of each 50
-	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 50 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
+INSERT INTO connections (id, tenant_id, channel, name, external_id, credentials) -- the tenant has one of each 200
+	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
 		'whatsapp', 'n', n::text, '\x0100000001' FROM generate_series(0, 19999) AS n;
+INSERT INTO connections (id, tenant_id, channel, name, external_id, deleted_at) -- the tenant deleted as many
+	SELECT ('0198f000-0000-7000-c000-' || lpad((n * 20)::text, 11, '0') || 'a')::uuid, '0198f000-0000-7000-8000-000000000001', 'whatsapp', 'n', n::text, now()
+	FROM generate_series(0, 99) AS n;
 INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
 	SELECT id, w, tenant_id, 60, now(), now() FROM connections, unnest(ARRAY['per_minute', 'per_hour', 'per_day']) AS w;
 INSERT INTO contacts (id, tenant_id, name, source, merged_into) -- a hundredth are the same person as another
@@ -164,6 +172,15 @@ func workerQueries() []query {
 	lease := uuid.New()
 	later := time.Now().Add(-24 * time.Hour)
 	return []query{
+		{name: "UseConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.UseConnection(ctx, connectionOf(200), tenant) }},
+		{name: "RefuseConnection", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.RefuseConnection(ctx, db.RefuseConnectionParams{
+				ID: connectionOf(200), TenantID: tenant, Credentials: []byte("\x01\x00\x00\x00\x01"), TokenRefused: true, Message: &texts[0],
+			})
+		}},
+		{name: "ClearConnectionError", rows: 4, call: func(q *db.Queries) {
+			_ = q.ClearConnectionError(ctx, connectionOf(200), tenant, []byte("\x01\x00\x00\x00\x01"))
+		}},
 		{name: "MatchBatch", rows: 2 * batch, call: func(q *db.Queries) {
 			_, _ = q.MatchBatch(ctx, db.MatchBatchParams{
 				Days: days, Tenants: tenants, Ids: keys, FirstDay: today, LastDay: today, DistinctTenants: []uuid.UUID{tenant},
@@ -359,7 +376,29 @@ func apiQueries() []query {
 	contact, connection := uuid.MustParse("0198f000-0000-7000-d000-000000010001"), uuid.MustParse("0198f000-0000-7000-c000-000000000000")
 	lead, conversationStates := "lead", []string{"open", "pending", "closed"}
 	begins, ends := []time.Time{from, midnight.AddDate(0, 0, -1)}, []time.Time{midnight.AddDate(0, 0, -29), to}
+	channel, status, credentials := "whatsapp", "paused", []byte("\x01\x00\x00\x00\x01")
+	connectionInMiddle := connectionOf(10_000)
 	return []query{
+		// A tenant has a hundred by default: all it has is sorted.
+		{name: "ListConnections", rows: 3 * 100, call: func(q *db.Queries) {
+			_, _ = q.ListConnections(ctx, db.ListConnectionsParams{TenantID: tenant, RowLimit: 20})
+		}},
+		{name: "ListConnections, deep by cursor", rows: 3 * 100, call: func(q *db.Queries) {
+			_, _ = q.ListConnections(ctx, db.ListConnectionsParams{TenantID: tenant, Channel: &channel, Before: &connectionInMiddle, RowLimit: 20})
+		}},
+		{name: "ListConnections, filtered", rows: 3 * 100, call: func(q *db.Queries) {
+			_, _ = q.ListConnections(ctx, db.ListConnectionsParams{TenantID: tenant, Status: &status, RowLimit: 20})
+		}},
+		{name: "CountConnections", rows: 3 * 100, call: func(q *db.Queries) {
+			_, _ = q.CountConnections(ctx, db.CountConnectionsParams{TenantID: tenant, Cap: 10_000})
+		}},
+		{name: "GetConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.GetConnection(ctx, connectionOf(200), tenant) }},
+		{name: "LockConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.LockConnection(ctx, connectionOf(200), tenant) }},
+		{name: "UpdateConnection", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.UpdateConnection(ctx, db.UpdateConnectionParams{ID: connectionOf(200), TenantID: tenant, Status: status, Credentials: credentials})
+		}},
+		{name: "ForgetRateLimits", rows: 10, call: func(q *db.Queries) { _ = q.ForgetRateLimits(ctx, connectionOf(200)) }},
+		{name: "DeleteConnection", rows: 4, call: func(q *db.Queries) { _ = q.DeleteConnection(ctx, connectionOf(200), tenant) }},
 		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20})
 		}},

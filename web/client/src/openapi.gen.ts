@@ -647,9 +647,11 @@ export interface paths {
         put?: never;
         /**
          * Connect a number, a page or an account
-         * @description Meta is asked whether the token is the account's own, unless `verify` is false. The
-         *     token is sealed, and no answer shows it. 409 for an account that is connected already,
-         *     by whomever: only who proves by OAuth that it is theirs takes it over.
+         * @description Meta is asked whether the token is the account's own, and whether a `pageId` is its
+         *     page, unless `verify` is false. What Meta refuses is a 422 with Meta's code; where Meta
+         *     does not answer, 502. The token is sealed, and no answer shows it. 409 for an account
+         *     that is connected already, by whomever: only who proves by OAuth that it is theirs
+         *     takes it over.
          */
         post: operations["createConnection"];
         delete?: never;
@@ -684,8 +686,9 @@ export interface paths {
         head?: never;
         /**
          * Change some fields of a connection
-         * @description A field that is absent stays. A new token is checked with Meta as at creation, and
-         *     makes a connection that waits for one (`reconnect`) active again.
+         * @description A field that is absent stays; `limits` replaces all three. A new token is checked with
+         *     Meta as at creation, and makes a connection that waits for one (`reconnect`) active
+         *     again; without one it cannot be made `active`: 409.
          */
         patch: operations["updateConnection"];
         trace?: never;
@@ -1029,9 +1032,15 @@ export interface components {
              *       for: where that is more than `limit` no wait will do, and there is no
              *       `Retry-After`. `title` and `detail` are in English or Portuguese, by
              *       Accept-Language
+             *     - `urn:primezap:problem:connection-limit` (403): the tenant may have no more connections
+             *     - `urn:primezap:problem:connection-taken` (409): the account is connected already,
+             *       by whomever
+             *     - `urn:primezap:problem:meta-refused` (422): Meta does not take the token for the
+             *       account; `metaCode`, `metaSubcode` and `fbtraceId` are Meta's
+             *     - `urn:primezap:problem:meta-unreachable` (502): Meta did not answer, or takes no calls now
              * @enum {string}
              */
-            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit" | "urn:primezap:problem:rate-limit";
+            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit" | "urn:primezap:problem:rate-limit" | "urn:primezap:problem:connection-limit" | "urn:primezap:problem:connection-taken" | "urn:primezap:problem:meta-refused" | "urn:primezap:problem:meta-unreachable";
             title: string;
             status: number;
             detail?: string;
@@ -1042,6 +1051,11 @@ export interface components {
                 detail: string;
             }[];
             requestId?: string;
+            /** @description Meta's code of why it refused */
+            metaCode?: number;
+            metaSubcode?: number;
+            /** @description By this Meta's support finds the call */
+            fbtraceId?: string;
         };
         Pagination: {
             /** @description null when a cursor was given */
@@ -2410,20 +2424,59 @@ export interface components {
          * @enum {string}
          */
         ConnectionStatus: "active" | "reconnect" | "paused";
+        /**
+         * @example {
+         *       "accessToken": "EAAGm0PX4ZCpsBAExampleOnly"
+         *     }
+         */
         Credentials: {
             /** @description The system user's token of a WhatsApp account, or the page's token */
             accessToken: string;
         };
+        /**
+         * @example {
+         *       "channel": "whatsapp",
+         *       "name": "Sales",
+         *       "externalId": "800000000000001",
+         *       "credentials": {
+         *         "accessToken": "EAAGm0PX4ZCpsBAExampleOnly"
+         *       },
+         *       "limits": {
+         *         "per_minute": 30
+         *       }
+         *     }
+         * @example {
+         *       "channel": "instagram",
+         *       "name": "Shop",
+         *       "externalId": "17841400000000001",
+         *       "pageId": "100000000000001",
+         *       "credentials": {
+         *         "accessToken": "EAAGm0PX4ZCpsBAExampleOnly"
+         *       }
+         *     }
+         */
         ConnectionInput: {
             channel: components["schemas"]["Channel"];
             name: string;
-            /** @description Meta's id of the phone number */
+            /** @description Meta's id of the phone number, the page or the Instagram account */
             externalId: string;
             /** @description Of an Instagram account the page that it is linked with */
             pageId?: string | null;
             credentials: components["schemas"]["Credentials"];
             limits?: components["schemas"]["RateLimitInput"];
         };
+        /**
+         * @example {
+         *       "status": "paused"
+         *     }
+         * @example {
+         *       "name": "Sales",
+         *       "credentials": {
+         *         "accessToken": "EAAGm0PX4ZCpsBAExampleOnly"
+         *       },
+         *       "limits": null
+         *     }
+         */
         ConnectionPatch: {
             name?: string | null;
             /** @enum {string|null} */
@@ -2431,6 +2484,35 @@ export interface components {
             credentials?: components["schemas"]["Credentials"] | null;
             limits?: components["schemas"]["RateLimitInput"] | null;
         };
+        /**
+         * @example {
+         *       "id": "0198c0f2-0a1b-7c2d-8e3f-405162738495",
+         *       "channel": "whatsapp",
+         *       "name": "Sales",
+         *       "externalId": "800000000000001",
+         *       "pageId": null,
+         *       "status": "active",
+         *       "accountName": "+55 11 4000-0001",
+         *       "lastError": null,
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-02T12:00:00Z"
+         *     }
+         * @example {
+         *       "id": "0198c0f2-0a1b-7c2d-8e3f-405162738496",
+         *       "channel": "instagram",
+         *       "name": "Shop",
+         *       "externalId": "17841400000000001",
+         *       "pageId": "100000000000001",
+         *       "status": "reconnect",
+         *       "accountName": "loja.exemplo",
+         *       "lastError": {
+         *         "message": "Error validating access token: Session has expired.",
+         *         "at": "2026-03-03T08:15:00.25Z"
+         *       },
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-03T08:15:00.25Z"
+         *     }
+         */
         Connection: {
             /** Format: uuid */
             id: string;
@@ -2452,6 +2534,31 @@ export interface components {
             /** Format: date-time */
             updatedAt: string;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0f2-0a1b-7c2d-8e3f-405162738495",
+         *           "channel": "whatsapp",
+         *           "name": "Sales",
+         *           "externalId": "800000000000001",
+         *           "pageId": null,
+         *           "status": "active",
+         *           "accountName": "+55 11 4000-0001",
+         *           "lastError": null,
+         *           "createdAt": "2026-03-02T12:00:00Z",
+         *           "updatedAt": "2026-03-02T12:00:00Z"
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         ConnectionPage: {
             data: components["schemas"]["Connection"][];
             pagination: components["schemas"]["Pagination"];
@@ -3967,9 +4074,9 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Only those of a channel */
-                channel?: string;
+                channel?: "whatsapp" | "facebook" | "instagram";
                 /** @description Only those in a state */
-                status?: string;
+                status?: "active" | "reconnect" | "paused";
                 /** @description From 1. Reaches the first 10 000 entries; a cursor reads on. */
                 page?: components["parameters"]["Page"];
                 /** @description Entries of a page */

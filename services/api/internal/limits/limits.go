@@ -24,6 +24,8 @@ type Service struct {
 	Limiter *ratelimit.Limiter
 }
 
+const updated = "rate_limit.updated" // in the audit log
+
 // GetRateLimit serves GET /api/connections/{id}/rate-limit.
 func (s *Service) GetRateLimit(ctx context.Context, req openapi.GetRateLimitRequestObject) (openapi.GetRateLimitResponseObject, error) {
 	connection, err := connectionOf(ctx, req.ID)
@@ -53,7 +55,7 @@ func (s *Service) SetRateLimit(ctx context.Context, req openapi.SetRateLimitRequ
 	if len(faults) > 0 {
 		return nil, problem.Invalid(faults...)
 	}
-	windows, err := s.change(ctx, connection, "rate_limit.updated", func(l *ratelimit.Limiter) ([]ratelimit.State, error) {
+	windows, err := s.change(ctx, connection, updated, func(l *ratelimit.Limiter) ([]ratelimit.State, error) {
 		return l.Set(ctx, connection, limits)
 	})
 	if err != nil {
@@ -96,23 +98,39 @@ func (s *Service) ResetRateLimit(ctx context.Context, req openapi.ResetRateLimit
 	}, nil
 }
 
-// change runs fn, and records it together with what it did.
+// change runs fn in a transaction, and records it together with what it did.
 func (s *Service) change(ctx context.Context, connection ratelimit.Connection, action string, fn func(*ratelimit.Limiter) ([]ratelimit.State, error)) (windows []ratelimit.State, err error) {
-	err = s.Store.InTenant(ctx, connection.Tenant, func(q *db.Queries) error {
-		limiter := s.Limiter.In(q)
-		before, err := limiter.Lock(ctx, connection)
-		if err != nil {
-			return err
-		}
-		if windows, err = fn(limiter); err != nil {
-			return err
-		}
-		return audit.Record(ctx, q, audit.Change{
-			Action: action, SubjectType: "connection", SubjectID: connection.ID.String(),
-			Before: show(connection, before), After: show(connection, windows),
-		})
+	err = s.Store.InTenant(ctx, connection.Tenant, func(q *db.Queries) (err error) {
+		windows, err = changeIn(ctx, q, s.Limiter.In(q), connection, action, fn)
+		return err
 	})
 	return windows, err
+}
+
+// Set gives a connection limits of its own in q's transaction, which is one of the
+// connection's tenant, and records it.
+func Set(ctx context.Context, q *db.Queries, limiter *ratelimit.Limiter, connection ratelimit.Connection, limits map[ratelimit.Window]int64) error {
+	_, err := changeIn(ctx, q, limiter.In(q), connection, updated, func(l *ratelimit.Limiter) ([]ratelimit.State, error) {
+		return l.Set(ctx, connection, limits)
+	})
+	return err
+}
+
+func changeIn(ctx context.Context, q *db.Queries, limiter *ratelimit.Limiter, connection ratelimit.Connection, action string,
+	fn func(*ratelimit.Limiter) ([]ratelimit.State, error),
+) ([]ratelimit.State, error) {
+	before, err := limiter.Lock(ctx, connection)
+	if err != nil {
+		return nil, err
+	}
+	after, err := fn(limiter)
+	if err != nil {
+		return nil, err
+	}
+	return after, audit.Record(ctx, q, audit.Change{
+		Action: action, SubjectType: "connection", SubjectID: connection.ID.String(),
+		Before: show(connection, before), After: show(connection, after),
+	})
 }
 
 // Parse reads limits of a connection's own, for New and Set of connections, too. A

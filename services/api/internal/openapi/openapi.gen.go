@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
+	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/services/api/internal/strict"
@@ -380,35 +381,17 @@ type BulkResult struct {
 // Channel defines model for Channel.
 type Channel string
 
-// Connection defines model for Connection.
-type Connection struct {
-	// AccountName What Meta calls it: the number, the page's name, the user name. Null where Meta was not asked
-	AccountName *string            `json:"accountName"`
-	Channel     Channel            `json:"channel"`
-	CreatedAt   time.Time          `json:"createdAt"`
-	ExternalID  string             `json:"externalId"`
-	ID          openapi_types.UUID `json:"id"`
+// Connection Examples: {"accountName":"+55 11 4000-0001","channel":"whatsapp","createdAt":"2026-03-02T12:00:00Z","externalId":"800000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738495","lastError":null,"name":"Sales","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"}, {"accountName":"loja.exemplo","channel":"instagram","createdAt":"2026-03-02T12:00:00Z","externalId":"17841400000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738496","lastError":{"at":"2026-03-03T08:15:00.25Z","message":"Error validating access token: Session has expired."},"name":"Shop","pageId":"100000000000001","status":"reconnect","updatedAt":"2026-03-03T08:15:00.25Z"}
+type Connection = connection.View
 
-	// LastError What Meta last refused; null after a success
-	LastError *struct {
-		At      time.Time `json:"at"`
-		Message string    `json:"message"`
-	} `json:"lastError"`
-	Name   string  `json:"name"`
-	PageID *string `json:"pageId"`
-
-	// Status `reconnect`: Meta refuses the token, and nothing is sent until there is another;
-	// `paused`: nothing is sent until somebody makes it active
-	Status    ConnectionStatus `json:"status"`
-	UpdatedAt time.Time        `json:"updatedAt"`
-}
-
-// ConnectionInput defines model for ConnectionInput.
+// ConnectionInput Examples: {"channel":"whatsapp","credentials":{"accessToken":"EAAGm0PX4ZCpsBAExampleOnly"},"externalId":"800000000000001","limits":{"per_minute":30},"name":"Sales"}, {"channel":"instagram","credentials":{"accessToken":"EAAGm0PX4ZCpsBAExampleOnly"},"externalId":"17841400000000001","name":"Shop","pageId":"100000000000001"}
 type ConnectionInput struct {
-	Channel     Channel     `json:"channel"`
+	Channel Channel `json:"channel"`
+
+	// Credentials Examples: {"accessToken":"EAAGm0PX4ZCpsBAExampleOnly"}
 	Credentials Credentials `json:"credentials"`
 
-	// ExternalID Meta's id of the phone number
+	// ExternalID Meta's id of the phone number, the page or the Instagram account
 	ExternalID string `json:"externalId"`
 
 	// Limits Messages that may be sent in each window
@@ -421,13 +404,13 @@ type ConnectionInput struct {
 	PageID *string `json:"pageId,omitempty"`
 }
 
-// ConnectionPage defines model for ConnectionPage.
+// ConnectionPage Examples: {"data":[{"accountName":"+55 11 4000-0001","channel":"whatsapp","createdAt":"2026-03-02T12:00:00Z","externalId":"800000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738495","lastError":null,"name":"Sales","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type ConnectionPage struct {
 	Data       []Connection `json:"data"`
 	Pagination Pagination   `json:"pagination"`
 }
 
-// ConnectionPatch defines model for ConnectionPatch.
+// ConnectionPatch Examples: {"status":"paused"}, {"credentials":{"accessToken":"EAAGm0PX4ZCpsBAExampleOnly"},"limits":null,"name":"Sales"}
 type ConnectionPatch struct {
 	Credentials strict.Optional[Credentials]      `json:"credentials,omitempty"`
 	Limits      strict.Optional[RateLimitInput]   `json:"limits,omitempty"`
@@ -512,10 +495,10 @@ type ConversationPatch struct {
 // ConversationStatus defines model for ConversationStatus.
 type ConversationStatus string
 
-// Credentials defines model for Credentials.
+// Credentials Examples: {"accessToken":"EAAGm0PX4ZCpsBAExampleOnly"}
 type Credentials struct {
 	// AccessToken The system user's token of a WhatsApp account, or the page's token
-	AccessToken *string `json:"accessToken,omitempty"`
+	AccessToken string `json:"accessToken,omitempty"`
 }
 
 // Delivery Examples: {"attempt":2,"createdAt":"2026-03-02T12:00:01.3Z","event":"deal.moved","eventId":"0198c0e1-7701-7e55-a0b1-2c3d4e5f6071","id":"0198c0e1-77aa-7b02-8f10-5a4f3f0e9c11","kind":"delivery","lastError":"status: the endpoint answered 500","lastStatus":500,"nextAttemptAt":"2026-03-02T12:00:02.25Z","state":"retrying","webhookId":"0198c0de-5f2b-7c31-9d3e-0c2b7f5a1e60"}

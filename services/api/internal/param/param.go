@@ -3,6 +3,8 @@
 package param
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +37,30 @@ func ID(s string) (uuid.UUID, error) {
 		return uuid.Nil, store.ErrNotFound
 	}
 	return id, nil
+}
+
+// OneOf is nil for a parameter that is not there.
+func OneOf[T ~string](name string, value *string, choices []T, faults *[]problem.FieldError) *string {
+	if value != nil && !slices.Contains(choices, T(*value)) {
+		Fault(faults, name, "must be "+Choices(choices))
+	}
+	return value
+}
+
+// Choices names what there is to choose from.
+func Choices[T ~string](choices []T) string {
+	var b strings.Builder
+	for i, choice := range choices {
+		switch {
+		case i == 0:
+		case i == len(choices)-1:
+			b.WriteString(" or ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(string(choice))
+	}
+	return b.String()
 }
 
 // Boolean is nil for a parameter that is not there.
