@@ -160,27 +160,46 @@ func (r *request) String() string {
 type contractWorld struct {
 	sys    *system
 	api    string
-	key    string // of a platform key, which may do everything
-	feeble string // a key without any scope that an operation asks for
+	key    string      // of a platform key, which may do everything
+	feeble []feebleKey // keys for what they do not allow
 	tenant uuid.UUID
 
 	client *client
 
 	webhook string // one with logs and deliveries that wait
 	event   string // which it got
+
+	connection string
 }
 
 func newContractWorld(t *testing.T, sys *system) *contractWorld {
 	c := sys.Tenant(auth.Scopes()...)
 	w := &contractWorld{sys: sys, api: urlOf(sys.APIs[0]), key: c.key, tenant: c.tenant, client: c}
-	w.feeble = sys.KeyOf(c.tenant, auth.ScopeChannelsWrite)
+	for _, scope := range []string{auth.ScopeChannelsWrite, auth.ScopeWebhooksRead} {
+		w.feeble = append(w.feeble, feebleKey{scope: scope, key: sys.KeyOf(c.tenant, scope)})
+	}
 
 	refusing := newReceiver(t).Endpoint(statuses(http.StatusInternalServerError))
 	hook := c.SubscribeWith(refusing, webhookInput{Events: []string{"*"}, Retry: &retryPolicy{DelaysSeconds: slices.Repeat([]int{3600}, 12)}})
 	w.webhook = hook.ID
 	w.event = c.Publish("deal.moved")
 	c.AwaitLogs(hook.ID, 1, 30*time.Second)
+
+	w.connection = uuid.NewString()
+	_, err := sys.database.Exec(t.Context(), "INSERT INTO connections (id, tenant_id, channel, name, external_id) VALUES ($1, $2, 'whatsapp', 'Sales', $3)", w.connection, w.tenant, w.connection)
+	if err != nil {
+		t.Fatalf("make a connection: %v", err)
+	}
 	return w
+}
+
+// feebleKey is a key with one scope.
+type feebleKey struct{ scope, key string }
+
+// without is a key that has none of the scopes.
+func (w *contractWorld) without(scopes []string) string {
+	i := slices.IndexFunc(w.feeble, func(k feebleKey) bool { return !slices.Contains(scopes, k.scope) })
+	return w.feeble[i].key
 }
 
 // created makes something and returns its id.
@@ -211,6 +230,8 @@ func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
 		return map[string]string{"id": id}
 	case "revokeAPIKey":
 		return map[string]string{"id": w.created(rt, "/api/api-keys", map[string]any{"name": "n", "scopes": []string{"events:write"}}, http.StatusCreated)}
+	case "getRateLimit", "setRateLimit", "resetRateLimit":
+		return map[string]string{"id": w.connection}
 	case "getEvent":
 		return map[string]string{"id": w.event}
 	case "getErasure":
@@ -355,7 +376,7 @@ func (w *contractWorld) spoil(rt *rapid.T, doc *contractDocument, op *operation,
 		}
 		if len(op.scopes) > 0 {
 			ways["a key without the scope"] = func() []int {
-				r.header.Set("Authorization", "Bearer "+w.feeble)
+				r.header.Set("Authorization", "Bearer "+w.without(op.scopes))
 				return []int{http.StatusForbidden}
 			}
 		}
