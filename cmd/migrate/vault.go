@@ -10,6 +10,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 )
 
@@ -18,8 +19,8 @@ type keyset struct {
 	Keyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
 }
 
-// vaultKeys tells of each key what it does, and how many webhooks have something
-// sealed under it.
+// vaultKeys tells of each key what it does, and how many webhooks and connections have
+// something sealed under it.
 func vaultKeys(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unknown argument %q", args[0])
@@ -42,32 +43,33 @@ func vaultKeys(ctx context.Context, args []string, out io.Writer) error {
 	defer worker.Close()
 	seals, err := worker.Queries().CountSeals(ctx)
 	if err != nil {
-		return fmt.Errorf("count webhooks by key: %w", err)
+		return fmt.Errorf("count what is sealed by key: %w", err)
 	}
-	webhooks := make(map[uint32]int64)
-	var unreadable int64
+	under := make(map[uint32]db.CountSealsRow)
+	var unreadable db.CountSealsRow
 	for _, s := range seals {
 		if id, err := vault.KeyID(s.Prefix); err == nil {
-			webhooks[id] = s.Webhooks
+			under[id] = s
 		} else {
-			unreadable += s.Webhooks
+			unreadable.Webhooks += s.Webhooks
+			unreadable.Connections += s.Connections
 		}
 	}
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KEY\tDOES\tWEBHOOKS")
+	fmt.Fprintln(table, "KEY\tDOES\tWEBHOOKS\tCONNECTIONS")
 	for _, k := range v.Keys() {
 		does := "opens"
 		if k.Primary {
 			does = "seals"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d\n", k.ID, does, webhooks[k.ID])
-		delete(webhooks, k.ID)
+		fmt.Fprintf(table, "%d\t%s\t%d\t%d\n", k.ID, does, under[k.ID].Webhooks, under[k.ID].Connections)
+		delete(under, k.ID)
 	}
-	for id, n := range webhooks {
-		fmt.Fprintf(table, "%d\tis missing\t%d\n", id, n)
+	for id, n := range under {
+		fmt.Fprintf(table, "%d\tis missing\t%d\t%d\n", id, n.Webhooks, n.Connections)
 	}
-	if unreadable > 0 {
-		fmt.Fprintf(table, "?\tis none\t%d\n", unreadable)
+	if unreadable.Webhooks+unreadable.Connections > 0 {
+		fmt.Fprintf(table, "?\tis none\t%d\t%d\n", unreadable.Webhooks, unreadable.Connections)
 	}
 	return table.Flush()
 }

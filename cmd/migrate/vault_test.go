@@ -65,25 +65,46 @@ func TestKeyset_Rotation(t *testing.T) { // not parallel: it reads the environme
 		}
 	}
 
+	connect := func(v *vault.Vault) {
+		t.Helper()
+		id, tenant := uuid.Must(uuid.NewV7()), uuid.New()
+		sealed, err := v.Seal([]byte("token"), vault.Binding{Tenant: tenant, Table: "connections", Row: id.String(), Purpose: "access_token"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+			_, err := q.InsertConnection(context.WithoutCancel(t.Context()), db.InsertConnectionParams{
+				ID: id, TenantID: tenant, Channel: "whatsapp", Name: "n", ExternalID: id.String(), Credentials: sealed,
+			})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	v, old := keyset("new")
 	insert(v)
 	insert(v)
-	if got, want := list(), old+" seals 2"; got != want {
+	connect(v)
+	if got, want := list(), old+" seals 2 1"; got != want {
 		t.Errorf("at first %q, want %q", got, want)
 	}
 	v, _ = keyset("add")
 	added := strconv.FormatUint(uint64(v.Keys()[1].ID), 10)
 	insert(v)
-	if got, want := list(), old+" seals 3\n"+added+" opens 0"; got != want {
+	if got, want := list(), old+" seals 3 1\n"+added+" opens 0 0"; got != want {
 		t.Errorf("with a key more %q, want %q", got, want)
 	}
 	v, primary := keyset("promote")
 	insert(v)
-	if got, want := list(), old+" opens 3\n"+added+" seals 1"; got != want || primary != added {
+	connect(v)
+	connect(v)
+	if got, want := list(), old+" opens 3 1\n"+added+" seals 1 2"; got != want || primary != added {
 		t.Errorf("with the new key promoted %q, want %q", got, want)
 	}
 	keyset("remove", old)
-	if got, want := list(), added+" seals 1\n"+old+" is missing 3"; got != want {
+	if got, want := list(), added+" seals 1 2\n"+old+" is missing 3 1"; got != want {
 		t.Errorf("without the old key %q, want %q", got, want)
 	}
 }

@@ -84,3 +84,16 @@ WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL;
 -- security.
 DELETE FROM integration_rate_limits
 WHERE connection_id = @connection_id AND window_type IN ('per_minute', 'per_hour', 'per_day');
+
+-- name: ConnectionSeals :many
+-- The next connections in the order of ids, and whether their credentials begin
+-- otherwise than with one of prefixes: key ids.
+SELECT id, coalesce(substring(credentials FROM 1 FOR 5) <> ALL (@prefixes::bytea[]), false)::boolean AS outdated
+FROM connections WHERE id > @after ORDER BY id LIMIT @row_limit;
+
+-- name: SealedConnection :one
+SELECT tenant_id, credentials FROM connections WHERE id = @id AND credentials IS NOT NULL;
+
+-- name: ResealConnection :execrows
+-- Compares and swaps: a token that was stored meanwhile stands. The meaning is the same.
+UPDATE connections SET credentials = @credentials WHERE id = @id AND credentials = @old_credentials;

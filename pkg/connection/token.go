@@ -27,3 +27,12 @@ func open(v *vault.Vault, tenant, id uuid.UUID, credentials []byte) (string, err
 func binding(tenant, id uuid.UUID) vault.Binding {
 	return vault.Binding{Tenant: tenant, Table: "connections", Row: id.String(), Purpose: "access_token"}
 }
+
+// Reseal seals credentials again, under the vault's newest key.
+func Reseal(v *vault.Vault, tenant, id uuid.UUID, credentials []byte) ([]byte, error) {
+	token, err := open(v, tenant, id, credentials)
+	if err != nil {
+		return nil, err
+	}
+	return seal(v, tenant, id, token)
+}

@@ -22,6 +22,38 @@ func (q *Queries) ClearConnectionError(ctx context.Context, iD uuid.UUID, tenant
 	return err
 }
 
+const connectionSeals = `-- name: ConnectionSeals :many
+SELECT id, coalesce(substring(credentials FROM 1 FOR 5) <> ALL ($1::bytea[]), false)::boolean AS outdated
+FROM connections WHERE id > $2 ORDER BY id LIMIT $3
+`
+
+type ConnectionSealsRow struct {
+	ID       uuid.UUID
+	Outdated bool
+}
+
+// The next connections in the order of ids, and whether their credentials begin
+// otherwise than with one of prefixes: key ids.
+func (q *Queries) ConnectionSeals(ctx context.Context, prefixes [][]byte, after uuid.UUID, rowLimit int32) ([]ConnectionSealsRow, error) {
+	rows, err := q.db.Query(ctx, connectionSeals, prefixes, after, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ConnectionSealsRow
+	for rows.Next() {
+		var i ConnectionSealsRow
+		if err := rows.Scan(&i.ID, &i.Outdated); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countConnections = `-- name: CountConnections :one
 SELECT count(*) FROM (
   SELECT FROM connections
@@ -354,6 +386,35 @@ func (q *Queries) ReleaseConnections(ctx context.Context, channel string, extern
 	var released int32
 	err := row.Scan(&released)
 	return released, err
+}
+
+const resealConnection = `-- name: ResealConnection :execrows
+UPDATE connections SET credentials = $1 WHERE id = $2 AND credentials = $3
+`
+
+// Compares and swaps: a token that was stored meanwhile stands. The meaning is the same.
+func (q *Queries) ResealConnection(ctx context.Context, credentials []byte, iD uuid.UUID, oldCredentials []byte) (int64, error) {
+	result, err := q.db.Exec(ctx, resealConnection, credentials, iD, oldCredentials)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const sealedConnection = `-- name: SealedConnection :one
+SELECT tenant_id, credentials FROM connections WHERE id = $1 AND credentials IS NOT NULL
+`
+
+type SealedConnectionRow struct {
+	TenantID    uuid.UUID
+	Credentials []byte
+}
+
+func (q *Queries) SealedConnection(ctx context.Context, id uuid.UUID) (SealedConnectionRow, error) {
+	row := q.db.QueryRow(ctx, sealedConnection, id)
+	var i SealedConnectionRow
+	err := row.Scan(&i.TenantID, &i.Credentials)
+	return i, err
 }
 
 const updateConnection = `-- name: UpdateConnection :one

@@ -49,6 +49,16 @@ func delivery(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-a000-%012d", n))
 }
 
+// account is the id of the nth connection.
+func account(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-c000-%012d", n))
+}
+
+// person is the id of the nth contact.
+func person(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-d000-%012d", n))
+}
+
 // fill puts data into tables that nothing has analysed, as a day's traffic does.
 const fill = `
 SET session_replication_role = replica; -- without triggers
@@ -299,6 +309,9 @@ func workerQueries() []query {
 		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
 		{name: "PurgeAudit", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeAudit(ctx, time.Now().Add(-300*24*time.Hour), 100) }},
 		{name: "WebhookSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.WebhookSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, hook(500), 100) }},
+		{name: "ConnectionSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.ConnectionSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, account(500), 100) }},
+		{name: "SealedConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedConnection(ctx, account(7)) }},
+		{name: "ResealConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.ResealConnection(ctx, []byte{1}, account(7), []byte{}) }},
 		{name: "SealedWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedWebhook(ctx, hook(7)) }},
 		{name: "ResealWebhook", rows: 2, call: func(q *db.Queries) {
 			_, _ = q.ResealWebhook(ctx, db.ResealWebhookParams{ID: hook(7), Secret: []byte{1}, OldSecret: []byte{}})

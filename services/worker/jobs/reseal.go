@@ -11,13 +11,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
+	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 )
 
-// resealChunk is how many webhooks are looked at between two questions whether to
-// go on.
+// resealChunk is how many webhooks, or connections, are looked at between two
+// questions whether to go on.
 const resealChunk = 500
 
 // resealArgs is the job that seals anew what is under another key than the vault's
@@ -38,57 +39,112 @@ func newResealer(s *store.Store, v *vault.Vault, log *slog.Logger) *resealer {
 	return &resealer{store: s, vault: v, log: log}
 }
 
-// resumeAt is where in a snoozed job's metadata stands how far it came.
-const resumeAt = "resumeAfter"
+// Where in a snoozed job's metadata stands how far it came: in which table, and there
+// after which row.
+const (
+	resumeIn = "resumeIn"
+	resumeAt = "resumeAfter"
+)
 
-// Work goes through all webhooks, in the order of their ids. One that is snoozed
-// goes on where it was: those that do not open would keep it for ever otherwise.
+// Work goes through all webhooks and then all connections, in the order of their ids.
+// One that is snoozed goes on where it was: those that do not open would keep it for
+// ever otherwise.
 func (r *resealer) Work(ctx context.Context, job *river.Job[resealArgs]) error {
 	walk := sealWalk{resealer: r}
 	var left map[string]json.RawMessage // what the job's last turn left
 	if json.Unmarshal(job.Metadata, &left) == nil {
-		_ = json.Unmarshal(left[resumeAt], &walk.after) // from the beginning, where there is nothing to read
+		// From the beginning, where there is nothing to read.
+		_ = json.Unmarshal(left[resumeIn], &walk.table)
+		_ = json.Unmarshal(left[resumeAt], &walk.after)
 	}
 	err := work(ctx, walk.step)
 	if walk.resealed > 0 {
-		r.log.Info("jobs: secrets sealed again", "webhooks", walk.resealed, "key", r.vault.PrimaryKeyID())
+		r.log.Info("jobs: secrets sealed again", "rows", walk.resealed, "key", r.vault.PrimaryKeyID())
 	}
 	if walk.unopened > 0 {
-		r.log.Warn("jobs: secrets do not open, their webhooks get nothing: the keyset lacks a key",
-			"webhooks", walk.unopened, "example", walk.example)
+		r.log.Warn("jobs: secrets do not open, their webhooks and connections are of no use: the keyset lacks a key",
+			"rows", walk.unopened, "table", sealTables[walk.exampleIn].name, "example", walk.example)
 	}
-	return errors.Join(err, river.MetadataSet(ctx, resumeAt, walk.after))
+	return errors.Join(err, river.MetadataSet(ctx, resumeIn, walk.table), river.MetadataSet(ctx, resumeAt, walk.after))
+}
+
+// sealTables are the tables that hold ciphertexts, in the order of the walk.
+var sealTables = []struct {
+	name   string
+	look   func(ctx context.Context, q *db.Queries, prefixes [][]byte, after uuid.UUID) ([]seal, error)
+	reseal func(ctx context.Context, w *sealWalk, q *db.Queries, id uuid.UUID) error
+}{
+	{
+		name: "webhooks",
+		look: func(ctx context.Context, q *db.Queries, prefixes [][]byte, after uuid.UUID) (seals []seal, err error) {
+			rows, err := q.WebhookSeals(ctx, prefixes, after, resealChunk)
+			for _, row := range rows {
+				seals = append(seals, seal(row))
+			}
+			return seals, err
+		},
+		reseal: resealWebhook,
+	},
+	{
+		name: "connections",
+		look: func(ctx context.Context, q *db.Queries, prefixes [][]byte, after uuid.UUID) (seals []seal, err error) {
+			rows, err := q.ConnectionSeals(ctx, prefixes, after, resealChunk)
+			for _, row := range rows {
+				seals = append(seals, seal(row))
+			}
+			return seals, err
+		},
+		reseal: resealConnection,
+	},
+}
+
+// seal is a row with ciphertexts, and whether one is to be sealed again.
+type seal struct {
+	ID       uuid.UUID
+	Outdated bool
 }
 
 // sealWalk is where a walk is, and what it did.
 type sealWalk struct {
 	*resealer
+	table              int // of sealTables
 	after              uuid.UUID
 	resealed, unopened int
+	exampleIn          int
 	example            uuid.UUID // one of the unopened
 }
 
-// step looks at the next webhooks, and seals again what has to be.
+// step looks at the next rows, and seals again what has to be.
 func (w *sealWalk) step(ctx context.Context) (more bool, err error) {
-	q := w.store.Queries()
-	seals, err := q.WebhookSeals(ctx, w.vault.Prefixes(), w.after, resealChunk)
+	if w.table >= len(sealTables) {
+		return false, nil
+	}
+	q, table := w.store.Queries(), sealTables[w.table]
+	seals, err := table.look(ctx, q, w.vault.Prefixes(), w.after)
 	if err != nil {
 		return false, fmt.Errorf("look for secrets to be sealed again: %w", err)
 	}
 	for _, s := range seals {
 		if s.Outdated {
-			if err := w.reseal(ctx, q, s.ID); err != nil {
-				return false, fmt.Errorf("seal webhook %s again: %w", s.ID, err)
+			err := table.reseal(ctx, w, q, s.ID)
+			if errors.Is(err, vault.ErrSealed) {
+				w.unopened++
+				w.exampleIn, w.example = w.table, s.ID
+			} else if err != nil {
+				return false, fmt.Errorf("seal %s of %s again: %w", s.ID, table.name, err)
 			}
 		}
 		w.after = s.ID
 	}
-	return len(seals) == resealChunk, nil
+	if len(seals) < resealChunk {
+		w.table, w.after = w.table+1, uuid.Nil
+	}
+	return w.table < len(sealTables), nil
 }
 
-// reseal seals one webhook again, unless it is edited meanwhile: then it is looked
-// at the next time, should the edit not have done it already.
-func (w *sealWalk) reseal(ctx context.Context, q *db.Queries, id uuid.UUID) error {
+// resealWebhook seals one webhook again, unless it is edited meanwhile: then it is
+// looked at the next time, should the edit not have done it already.
+func resealWebhook(ctx context.Context, w *sealWalk, q *db.Queries, id uuid.UUID) error {
 	row, err := q.SealedWebhook(ctx, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
@@ -111,11 +167,6 @@ func (w *sealWalk) reseal(ctx context.Context, q *db.Queries, id uuid.UUID) erro
 		}
 		binding := vault.Binding{Tenant: row.TenantID, Table: "webhooks", Row: id.String(), Purpose: c.purpose}
 		plain, err := w.vault.Unseal(c.old, binding)
-		if errors.Is(err, vault.ErrSealed) {
-			w.unopened++
-			w.example = id
-			return nil
-		}
 		if err == nil {
 			*c.fresh, err = w.vault.Seal(plain, binding)
 		}
@@ -124,6 +175,25 @@ func (w *sealWalk) reseal(ctx context.Context, q *db.Queries, id uuid.UUID) erro
 		}
 	}
 	resealed, err := q.ResealWebhook(ctx, fresh)
+	w.resealed += int(resealed)
+	return err
+}
+
+// resealConnection seals one connection's token again, unless it gets another one
+// meanwhile.
+func resealConnection(ctx context.Context, w *sealWalk, q *db.Queries, id uuid.UUID) error {
+	row, err := q.SealedConnection(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fresh, err := connection.Reseal(w.vault, row.TenantID, id, row.Credentials)
+	if err != nil {
+		return err
+	}
+	resealed, err := q.ResealConnection(ctx, fresh, id, row.Credentials)
 	w.resealed += int(resealed)
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/riverqueue/river"
@@ -90,6 +91,34 @@ func (r *rotation) opens(v *vault.Vault, id uuid.UUID) {
 	}
 }
 
+func tokenBinding(id uuid.UUID) vault.Binding {
+	return vault.Binding{Tenant: tenant, Table: "connections", Row: id.String(), Purpose: "access_token"}
+}
+
+// connect inserts a connection whose token is sealed with v.
+func (r *rotation) connect(v *vault.Vault) uuid.UUID {
+	r.Helper()
+	id := uuid.Must(uuid.NewV7())
+	sealed, err := v.Seal([]byte("token of "+id.String()), tokenBinding(id))
+	if err != nil {
+		r.Fatal(err)
+	}
+	asTenant(r.T, r.api, `INSERT INTO connections (id, tenant_id, channel, name, external_id, credentials) VALUES ($2, $1, 'whatsapp', 'n', $3, $4)`,
+		tenant, id, id.String(), sealed)
+	return id
+}
+
+// holds fails the test unless the connection's token is under the vault's primary key
+// and is what it was.
+func (r *rotation) holds(v *vault.Vault, id uuid.UUID) {
+	r.Helper()
+	credentials := ask[[]byte](r.T, r.store, "SELECT credentials FROM connections WHERE id = $1", id)
+	token, err := v.Unseal(credentials, tokenBinding(id))
+	if key, _ := vault.KeyID(credentials); err != nil || key != v.PrimaryKeyID() || string(token) != "token of "+id.String() {
+		r.Errorf("connection %s: %q under key %d, %v; want its token under %d", id, token, key, err, v.PrimaryKeyID())
+	}
+}
+
 func (r *rotation) run(v *vault.Vault, log *slog.Logger, opts *river.InsertOpts) *rivertype.JobRow {
 	r.Helper()
 	tx, err := r.store.Pool().Begin(r.Context())
@@ -137,6 +166,52 @@ func TestResealer_Work(t *testing.T) {
 		r.run(r.new, quiet(), nil)
 		if n := ask[int](t, r.store, "SELECT max(reseals) FROM webhooks"); n != 1 {
 			t.Errorf("sealed %d times, want once", n)
+		}
+	})
+
+	t.Run("seals connections' tokens too, with all webhooks or none", func(t *testing.T) {
+		t.Parallel()
+		r := newRotation(t)
+		var ids []uuid.UUID
+		for range resealChunk + 3 {
+			ids = append(ids, r.connect(r.old))
+		}
+		unopened := r.connect(newVault(t)) // a key that nobody has
+		ids = append(ids, r.connect(r.old))
+		deleted := r.connect(r.old)
+		asTenant(t, r.api, "UPDATE connections SET deleted_at = now(), credentials = NULL WHERE tenant_id = $1 AND id = $2", tenant, deleted)
+		later := ask[string](t, r.store, "SELECT encode(credentials, 'hex') FROM connections WHERE id = $1", r.connect(r.new))
+		updated := ask[time.Time](t, r.store, "SELECT max(updated_at) FROM connections")
+		log, warnings := counting(slog.LevelWarn)
+		r.run(r.new, log, nil)
+		for _, id := range ids {
+			r.holds(r.new, id)
+		}
+		if n := warnings.count.Load(); n != 1 {
+			t.Errorf("%d warnings, want one of %s", n, unopened)
+		}
+		if !ask[bool](t, r.store, "SELECT credentials IS NULL FROM connections WHERE id = $1", deleted) {
+			t.Error("a deleted connection has credentials again")
+		}
+		if !ask[bool](t, r.store, "SELECT EXISTS (SELECT FROM connections WHERE encode(credentials, 'hex') = $1)", later) {
+			t.Error("what was under the newest key was sealed again")
+		}
+		if after := ask[time.Time](t, r.store, "SELECT max(updated_at) FROM connections"); !after.Equal(updated) {
+			t.Error("connections look changed")
+		}
+	})
+
+	t.Run("a token that is stored meanwhile stands", func(t *testing.T) {
+		t.Parallel()
+		r := newRotation(t)
+		id := r.connect(r.old)
+		row, err := r.store.Queries().SealedConnection(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asTenant(t, r.api, "UPDATE connections SET credentials = '\\x02' WHERE tenant_id = $1 AND id = $2", tenant, id)
+		if n, err := r.store.Queries().ResealConnection(t.Context(), []byte{1}, id, row.Credentials); n != 0 || err != nil {
+			t.Errorf("it was replaced in %d rows, %v", n, err)
 		}
 	})
 
@@ -232,11 +307,39 @@ func TestResealer_Work(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		job := r.run(r.new, quiet(), &river.InsertOpts{Metadata: metadata})
+		r.run(r.new, quiet(), &river.InsertOpts{Metadata: metadata})
 		r.opens(r.old, first)
 		r.opens(r.new, second)
-		if want := fmt.Sprintf("%q", second); string(metadataOf(t, job)[resumeAt]) != want {
-			t.Errorf("the job leaves %s, want the last webhook that it saw, %s", job.Metadata, want)
+	})
+
+	t.Run("goes on in the table where it was", func(t *testing.T) {
+		t.Parallel()
+		r := newRotation(t)
+		hook, first, second := r.hook(r.old), r.connect(r.old), r.connect(r.old)
+		metadata, err := json.Marshal(map[string]any{resumeIn: 1, resumeAt: first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.run(r.new, quiet(), &river.InsertOpts{Metadata: metadata})
+		r.opens(r.old, hook)
+		r.holds(r.old, first)
+		r.holds(r.new, second)
+	})
+
+	t.Run("leaves where it came to", func(t *testing.T) {
+		t.Parallel()
+		r := newRotation(t)
+		first := r.hook(r.old)
+		walk := sealWalk{resealer: newResealer(r.store, r.new, quiet())}
+		for range resealChunk {
+			r.hook(r.new)
+		}
+		if more, err := walk.step(t.Context()); err != nil || !more || walk.table != 0 || walk.after == uuid.Nil || walk.after == first {
+			t.Fatalf("after a chunk it is at %s of table %d, %v", walk.after, walk.table, err)
+		}
+		job := r.run(r.new, quiet(), nil)
+		if at := string(metadataOf(t, job)[resumeIn]); at != fmt.Sprint(len(sealTables)) {
+			t.Errorf("the job leaves %s, want it behind the last table", job.Metadata)
 		}
 	})
 }
