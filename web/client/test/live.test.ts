@@ -5,12 +5,14 @@ import {
   type Client,
   ConnectionError,
   configure,
+  connectionsService,
   createClient,
   customWebhooksService,
   type EventInput,
   ProblemError,
   type PublishResult,
   publish,
+  type RateLimitState,
   TimeoutError,
   verifyStandardWebhook,
   verifyWebhook,
@@ -249,6 +251,66 @@ describe("a front end's calls", () => {
       404,
     );
     await client.customWebhooks.delete(late.id);
+  });
+});
+
+describe("channels", () => {
+  // The number that the simulated Meta has, and its token.
+  const number = {
+    channel: "whatsapp",
+    name: "Shop",
+    externalId: "800000000000001",
+    credentials: { accessToken: "EAASIMULATEDNUMBER" },
+  } as const;
+
+  test("a number is connected, listed, changed and disconnected", async () => {
+    const wrong = { ...number, credentials: { accessToken: "EAAOTHER" } };
+    const refusal = await problem(connectionsService.create(wrong));
+    assert.deepEqual([refusal.status, refusal.errors[0]?.pointer], [422, "/credentials/accessToken"]);
+
+    const made = await connectionsService.create(number);
+    assert.equal(made.status, "active");
+    assert.match(made.accountName ?? "", /^\+55/);
+    assert.ok(!JSON.stringify(made).includes(number.credentials.accessToken));
+    assert.equal((await problem(connectionsService.create(wrong, { verify: false }))).status, 409);
+    const page = await connectionsService.list({ channel: "whatsapp", limit: 100 });
+    assert.ok(page.data.some(({ id }) => id === made.id));
+
+    const { credentials } = wrong;
+    assert.equal((await problem(connectionsService.update(made.id, { credentials }))).status, 422);
+    const changes = { name: "Store", status: "paused", credentials } as const;
+    const changed = await connectionsService.update(made.id, changes, { verify: false });
+    assert.deepEqual([changed.name, changed.status], ["Store", "paused"]);
+    assert.deepEqual(await connectionsService.get(made.id), changed);
+
+    assert.equal(await connectionsService.delete(made.id), undefined);
+    assert.equal((await problem(connectionsService.get(made.id))).status, 404);
+  });
+
+  test("limits are read, set and begun anew", async () => {
+    const { id } = await client.connections.create({ ...number, limits: { per_day: 100 } });
+    const most = ({ windows }: RateLimitState) =>
+      windows.map(({ windowType, maxRequests }) => `${windowType} ${maxRequests}`);
+    assert.deepEqual(most(await client.connections.getRateLimit(id)), [
+      "per_minute 60",
+      "per_hour 1000",
+      "per_day 100",
+    ]);
+    assert.deepEqual(most(await client.connections.setRateLimit(id, { per_minute: 5 })), [
+      "per_minute 5",
+      "per_hour 1000",
+      "per_day 10000",
+    ]);
+    for (const state of [
+      await client.connections.resetRateLimit(id, { windowType: "per_minute" }),
+      await client.connections.resetRateLimit(id),
+    ]) {
+      assert.equal(state.connectionId, id);
+      assert.ok(
+        state.windows.every(({ used, maxRequests, remaining }) => used === 0 && remaining === maxRequests),
+      );
+    }
+    await client.connections.delete(id);
   });
 });
 

@@ -12,6 +12,8 @@ export interface Standalone {
   url: string;
   apiKey: string;
   tenantId: string;
+  /** Where a simulated Meta is told what people do. */
+  metaSimulator: string;
   stop(): Promise<void>;
 }
 
@@ -30,6 +32,7 @@ export async function startStandalone(): Promise<Standalone> {
       ADMIN_ADDR: "127.0.0.1:0",
       CORS_ORIGINS: "http://dashboard.test",
       LOG_LEVEL: "warn",
+      META_SIMULATOR_ADDR: "127.0.0.1:0",
     },
     stdio: ["ignore", "pipe", "inherit"],
   });
