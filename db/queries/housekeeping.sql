@@ -20,3 +20,13 @@ WITH doomed AS (
   DELETE FROM webhook_health h USING doomed d WHERE h.webhook_id = d.id
 )
 DELETE FROM webhooks w USING doomed d WHERE w.id = d.id;
+
+-- name: PurgeUpdates :execrows
+-- Those whose ids were made before another one's.
+DELETE FROM channel_updates u WHERE u.id = ANY(ARRAY(
+  SELECT o.id FROM channel_updates o WHERE o.id < @before ORDER BY o.id LIMIT @row_limit));
+
+-- name: PurgeMessages :execrows
+-- Those whose ids were made before another one's.
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM messages o WHERE o.id < @before ORDER BY o.id LIMIT @row_limit));

@@ -36,6 +36,7 @@ type Config struct {
 	DisableExhausted int           `env:"WORKER_DISABLE_EXHAUSTED" envDefault:"20" help:"how many deliveries in a row must have been given up as well"`
 
 	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" help:"how long the audit log is kept: 400 days"`
+	MessageDays    int           `env:"WORKER_MESSAGE_DAYS" envDefault:"90" help:"days that messages of channels are kept, at least 8; 0: for ever"`
 
 	Log telemetry.LogConfig
 
@@ -46,6 +47,13 @@ type Config struct {
 	// Ready, where set, is told once the worker works, and what says whether it can.
 	Ready func(check func(context.Context) error)
 }
+
+// Meta tells of a message again for up to seven days, until it was heard: one that
+// is not there any more would be taken for a new one.
+const (
+	minMessageDays = 8
+	maxMessageDays = 36_500
+)
 
 // Validate reports settings that contradict one another.
 func (c *Config) Validate() error {
@@ -61,6 +69,9 @@ func (c *Config) Validate() error {
 	}
 	if c.AuditRetention < 24*time.Hour {
 		errs = append(errs, errors.New("AUDIT_RETENTION must be at least 24h"))
+	}
+	if c.MessageDays != 0 && c.MessageDays < minMessageDays || c.MessageDays > maxMessageDays {
+		errs = append(errs, fmt.Errorf("WORKER_MESSAGE_DAYS must be 0, or %d to %d", minMessageDays, maxMessageDays))
 	}
 	if c.MatchBytes < 1<<20 {
 		errs = append(errs, errors.New("WORKER_MATCH_BYTES must be at least 1048576"))

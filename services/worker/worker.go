@@ -136,7 +136,8 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database, back
 	w.ledger.Disable = ledger.Disable{After: cfg.DisableAfter, Exhausted: cfg.DisableExhausted}
 	w.ledger.Gone = w.health.Wake
 	if w.jobs, err = jobs.New(jobs.Config{
-		Store: background, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention, Lease: cfg.Lease, Log: log,
+		Store: background, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention,
+		MessageRetention: time.Duration(cfg.MessageDays) * 24 * time.Hour, Lease: cfg.Lease, Log: log,
 	}); err != nil {
 		return nil, err
 	}

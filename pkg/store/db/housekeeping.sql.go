@@ -8,6 +8,8 @@ package db
 import (
 	"context"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const dropPartition = `-- name: DropPartition :one
@@ -21,6 +23,34 @@ func (q *Queries) DropPartition(ctx context.Context, before time.Time) (string, 
 	var partition string
 	err := row.Scan(&partition)
 	return partition, err
+}
+
+const purgeMessages = `-- name: PurgeMessages :execrows
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM messages o WHERE o.id < $1 ORDER BY o.id LIMIT $2))
+`
+
+// Those whose ids were made before another one's.
+func (q *Queries) PurgeMessages(ctx context.Context, before uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeMessages, before, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const purgeUpdates = `-- name: PurgeUpdates :execrows
+DELETE FROM channel_updates u WHERE u.id = ANY(ARRAY(
+  SELECT o.id FROM channel_updates o WHERE o.id < $1 ORDER BY o.id LIMIT $2))
+`
+
+// Those whose ids were made before another one's.
+func (q *Queries) PurgeUpdates(ctx context.Context, before uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeUpdates, before, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const purgeWebhooks = `-- name: PurgeWebhooks :execrows

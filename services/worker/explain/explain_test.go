@@ -309,6 +309,8 @@ func workerQueries() []query {
 		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
 		{name: "PurgeAudit", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeAudit(ctx, time.Now().Add(-300*24*time.Hour), 100) }},
 		{name: "WebhookSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.WebhookSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, hook(500), 100) }},
+		{name: "PurgeUpdates", rows: 400, call: func(q *db.Queries) { _, _ = q.PurgeUpdates(ctx, uuid.Max, 100) }},
+		{name: "PurgeMessages", rows: 400, call: func(q *db.Queries) { _, _ = q.PurgeMessages(ctx, uuid.Max, 100) }},
 		{name: "ConnectionSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.ConnectionSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, account(500), 100) }},
 		{name: "SealedConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedConnection(ctx, account(7)) }},
 		{name: "ResealConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.ResealConnection(ctx, []byte{1}, account(7), []byte{}) }},

@@ -73,8 +73,11 @@ type Config struct {
 	JetStream      jetstream.JetStream // as the worker's user
 	Vault          *vault.Vault
 	AuditRetention time.Duration // of the audit log; 0: 400 days
-	Lease          time.Duration // of a delivery in flight; 0: 45 s
-	Log            *slog.Logger
+	// MessageRetention is how long messages are kept, 0: for ever. Meta may tell of one
+	// again for a week, and what is not there any more would be stored anew.
+	MessageRetention time.Duration
+	Lease            time.Duration // of a delivery in flight; 0: 45 s
+	Log              *slog.Logger
 }
 
 // New returns a runner.
@@ -83,7 +86,7 @@ func New(cfg Config) (*Runner, error) {
 	workers := river.NewWorkers()
 	adders := []error{
 		river.AddWorkerSafely(workers, newPartitioner(s, log)),
-		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, log)),
+		river.AddWorkerSafely(workers, newPurger(s, cfg.AuditRetention, cfg.MessageRetention, log)),
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
 		river.AddWorkerSafely(workers, newStatistician(s)),
 		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),

@@ -3,12 +3,14 @@ package jobs
 import (
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
@@ -23,6 +25,7 @@ const (
 	keepWebhooks = 30 * 24 * time.Hour
 	keepReplays  = 30 * 24 * time.Hour  // after their end
 	keepAudit    = 400 * 24 * time.Hour // unless configured
+	keepUpdates  = 30 * 24 * time.Hour  // what channels told beside messages
 )
 
 // purgeArgs is the job that removes rows that have had their time.
@@ -33,39 +36,56 @@ func (purgeArgs) Kind() string { return "purge" }
 
 type purger struct {
 	river.WorkerDefaults[purgeArgs]
-	store     *store.Store
-	keepAudit time.Duration
-	log       *slog.Logger
+	store        *store.Store
+	keepAudit    time.Duration
+	keepMessages time.Duration // 0: for ever
+	log          *slog.Logger
 }
 
-func newPurger(s *store.Store, auditRetention time.Duration, log *slog.Logger) *purger {
-	return &purger{store: s, keepAudit: cmp.Or(auditRetention, keepAudit), log: log}
+func newPurger(s *store.Store, auditRetention, messageRetention time.Duration, log *slog.Logger) *purger {
+	return &purger{store: s, keepAudit: cmp.Or(auditRetention, keepAudit), keepMessages: messageRetention, log: log}
 }
 
 // Work removes exhausted queue rows whose time is up, bodies that were kept for
 // queue rows that are gone, old idempotency keys, deleted webhooks, replays that
-// ended long ago, and what the audit log need not keep any longer.
+// ended long ago, what the audit log need not keep any longer, old messages, and what
+// channels told beside them. Contacts and conversations stay.
 func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 	q := p.store.Queries()
 	now := time.Now()
 	deletedBefore, finishedBefore := now.Add(-keepWebhooks), now.Add(-keepReplays)
-	return p.sweep(ctx,
-		chunks{"exhausted deliveries", purgeChunk, func(ctx context.Context) (int64, error) {
+	all := []chunks{
+		{"exhausted deliveries", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeExhausted(ctx, purgeChunk)
 		}},
-		chunks{"idempotency keys", purgeChunk, func(ctx context.Context) (int64, error) {
+		{"idempotency keys", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeIdempotencyKeys(ctx, now.Add(-keepKeys), purgeChunk)
 		}},
-		chunks{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
+		{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeWebhooks(ctx, &deletedBefore, webhookChunk)
 		}},
-		chunks{"replays", purgeChunk, func(ctx context.Context) (int64, error) {
+		{"replays", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeReplays(ctx, &finishedBefore, purgeChunk)
 		}},
-		chunks{"entries of the audit log", purgeChunk, func(ctx context.Context) (int64, error) {
+		{"entries of the audit log", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeAudit(ctx, now.Add(-p.keepAudit), purgeChunk)
 		}},
-	)
+		{"updates of channels", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeUpdates(ctx, firstID(now.Add(-keepUpdates)), purgeChunk)
+		}},
+	}
+	if p.keepMessages > 0 {
+		all = append(all, chunks{"messages", purgeChunk, func(ctx context.Context) (int64, error) {
+			return q.PurgeMessages(ctx, firstID(now.Add(-p.keepMessages)), purgeChunk)
+		}})
+	}
+	return p.sweep(ctx, all...)
+}
+
+// firstID is the lowest of the UUIDv7 that are made at a time or later.
+func firstID(at time.Time) (id uuid.UUID) {
+	binary.BigEndian.PutUint64(id[:], uint64(at.UnixMilli())<<16) //nolint:gosec // after 1970
+	return id
 }
 
 // chunks are rows to be removed, so many at a time.

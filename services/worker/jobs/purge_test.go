@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"slices"
 	"testing"
@@ -16,8 +17,19 @@ import (
 
 func purgeNow(t *testing.T, s *store.Store) {
 	t.Helper()
-	if err := newPurger(s, 0, quiet()).Work(t.Context(), nil); err != nil {
+	if err := newPurger(s, 0, 0, quiet()).Work(t.Context(), nil); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestFirstID(t *testing.T) {
+	t.Parallel()
+	before := time.Now()
+	id := uuid.Must(uuid.NewV7())
+	after := time.Now().Add(time.Millisecond)
+	low, high := firstID(before), firstID(after)
+	if bytes.Compare(low[:], id[:]) > 0 || bytes.Compare(id[:], high[:]) >= 0 {
+		t.Errorf("%s is not between %s and %s", id, low, high)
 	}
 }
 
@@ -72,11 +84,61 @@ func TestPurger_Work(t *testing.T) {
 		if got, want := left(), []string{"1", "29", "31", "399"}; !slices.Equal(got, want) {
 			t.Errorf("left are %d entries (%.5q), want %q", len(got), got, want)
 		}
-		if err := newPurger(s, 30*24*time.Hour, quiet()).Work(t.Context(), nil); err != nil {
+		if err := newPurger(s, 30*24*time.Hour, 0, quiet()).Work(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
 		if got, want := left(), []string{"1", "29"}; !slices.Equal(got, want) {
 			t.Errorf("with a retention of 30 days left are %q, want %q", got, want)
+		}
+	})
+
+	t.Run("forgets messages when their days are over, or never, and keeps who wrote them", func(t *testing.T) {
+		t.Parallel()
+		s := open(t, testenv.DB(t), testenv.Superuser) // the worker's role inserts none
+		at := func(age time.Duration) uuid.UUID {
+			id := firstID(time.Now().Add(-age))
+			id[6], id[8], id[15] = 0x70, 0x80, 1 // as UUIDv7 are
+			return id
+		}
+		const day = 24 * time.Hour
+		message := func(id uuid.UUID, text string) {
+			exec(t, s, `INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, type, text, status, sent_at, created_at)
+				VALUES ($1, $2, $2, $2, $2, 'whatsapp', 'inbound', 'text', $3, 'received', now() - interval '1 year', now() - interval '1 year')`, id, tenant, text)
+		}
+		message(at(89*day), "89")
+		message(at(91*day), "91")
+		for n := range 2*purgeChunk + 1 {
+			id := at(92 * day)
+			id[14], id[15] = byte(n>>8), byte(n) //nolint:gosec // the rest is cut off
+			message(id, "old")
+		}
+		exec(t, s, "INSERT INTO contacts (id, tenant_id, name, source) VALUES ($1, $2, 'n', 'whatsapp')", at(365*day), tenant)
+		exec(t, s, "INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel) VALUES ($1, $2, $2, $1, 'whatsapp')", at(365*day), tenant)
+		purgeNow(t, s)
+		if n := ask[int](t, s, "SELECT count(*) FROM messages"); n != 2*purgeChunk+3 {
+			t.Errorf("%d messages are left that were to be kept for ever", n)
+		}
+		if err := newPurger(s, 0, 90*day, quiet()).Work(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if left := ask[[]string](t, s, "SELECT array_agg(text) FROM messages"); !slices.Equal(left, []string{"89"}) {
+			t.Errorf("left are %d messages (%.5q), want the one of 89 days ago", len(left), left)
+		}
+		if n := ask[int](t, s, "SELECT (SELECT count(*) FROM contacts) + (SELECT count(*) FROM conversations)"); n != 2 {
+			t.Error("a contact or a conversation is gone")
+		}
+	})
+
+	t.Run("forgets what channels told beside messages after 30 days", func(t *testing.T) {
+		t.Parallel()
+		s := open(t, testenv.DB(t), testenv.Superuser)
+		for field, age := range map[string]time.Duration{"kept": 29 * 24 * time.Hour, "old": 31 * 24 * time.Hour} {
+			exec(t, s, "INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw) VALUES ($1, $2, $2, $3, $3::text::bytea, '{}')",
+				firstID(time.Now().Add(-age)), tenant, field)
+		}
+		purgeNow(t, s)
+		if left := ask[[]string](t, s, "SELECT array_agg(field) FROM channel_updates"); !slices.Equal(left, []string{"kept"}) {
+			t.Errorf("left are %q", left)
 		}
 	})
 
@@ -193,7 +255,7 @@ func TestPurger_Work(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- newPurger(s, 0, quiet()).Work(t.Context(), nil) }()
+		go func() { ended <- newPurger(s, 0, 0, quiet()).Work(t.Context(), nil) }()
 		super := open(t, database, testenv.Superuser)
 		eventually(t, "the purger waits for the replay", func() bool {
 			return ask[bool](t, super, `SELECT EXISTS (SELECT FROM pg_stat_activity
