@@ -30,6 +30,7 @@ type Config struct {
 	RequireProof bool          `env:"META_REQUIRE_PROOF" envDefault:"false" help:"refuse calls without appsecret_proof; a wrong one is refused in any case"`
 	Latency      time.Duration `env:"META_SIMULATOR_LATENCY" envDefault:"0s" help:"how long each answer takes"`
 	NoLimits     bool          `env:"META_SIMULATOR_NO_LIMITS" envDefault:"false" help:"take any number of messages a second; false: as many as Meta"`
+	Window       bool          `env:"META_SIMULATOR_WINDOW" envDefault:"false" help:"let messages on WhatsApp that are no templates fail where the person has not written for 24 hours"`
 	NoStatuses   bool          `env:"META_SIMULATOR_NO_STATUSES" envDefault:"false" help:"tell nothing of messages that were accepted"`
 	Seed         uint64        `env:"META_SIMULATOR_SEED" envDefault:"0" help:"the same ids and chance at each start; 0: others each time"`
 
@@ -66,7 +67,7 @@ func main() {
 func run(ctx context.Context, cfg Config, log *slog.Logger, out io.Writer) error {
 	simulator := metatest.New(metatest.Config{
 		AppSecret: cfg.AppSecrets[0], VerifyToken: cfg.VerifyToken, CallbackURL: cfg.CallbackURL, RequireProof: cfg.RequireProof,
-		Latency: cfg.Latency, Statuses: metatest.Statuses{None: cfg.NoStatuses}, Limits: limits(cfg), Seed: cfg.Seed, Log: log,
+		Latency: cfg.Latency, Window: cfg.Window, Statuses: metatest.Statuses{None: cfg.NoStatuses}, Limits: limits(cfg), Seed: cfg.Seed, Log: log,
 	})
 	defer simulator.Close()
 	baseURL, err := simulator.Listen(ctx, cfg.Addr)

@@ -3,6 +3,7 @@ package metatest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 )
 
@@ -133,11 +134,7 @@ func (s *Server) take(c *call) *GraphError {
 		}
 		s.used.pairs[between] = until
 		if len(s.used.pairs) > maxPairs {
-			for other, until := range s.used.pairs {
-				if until.Before(now) {
-					delete(s.used.pairs, other)
-				}
-			}
+			maps.DeleteFunc(s.used.pairs, func(_ pair, until time.Time) bool { return until.Before(now) })
 		}
 	}
 	for _, t := range windows {

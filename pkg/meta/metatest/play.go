@@ -234,6 +234,7 @@ func (s *Server) playWhatsApp(e Event, ids []string) (M, error) {
 		}
 		return WhatsAppHook(n, WhatsAppStatuses(n, slices.Repeat([]M{StatusOf(e.From.Person, st)}, e.Count)...)), nil
 	}
+	s.opens(n, e.From.Person)
 	messages := make([]M, 0, len(ids))
 	for _, id := range ids {
 		content, err := whatsAppKinds[e.Kind](e)

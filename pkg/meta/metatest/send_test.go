@@ -206,6 +206,28 @@ func TestServer_Statuses(t *testing.T) {
 			t.Errorf("the codes are %v", codes)
 		}
 	})
+	t.Run("tell who has not written for 24 hours that only a template reaches them", func(t *testing.T) {
+		t.Parallel()
+		now := time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+		s := start(t, metatest.Config{Window: true, Now: func() time.Time { return now }, Statuses: metatest.Statuses{Steps: []string{"sent"}}})
+		back := newCallback(t)
+		s.SetCallback(back.URL)
+		const bruno = "BR.1002"
+		s.send(t, bruno)
+		if _, err := s.Play(t.Context(), metatest.Event{Channel: "whatsapp", From: metatest.From{Person: metatest.Person{UserID: bruno}}}); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(24*time.Hour - time.Second)
+		s.send(t, bruno)
+		now = now.Add(time.Second)
+		s.send(t, bruno)
+		status, _ := s.call(t, http.MethodPost, numberPath, metatest.DefaultNumberToken,
+			`{"messaging_product": "whatsapp", "to": "BR.1002", "type": "template", "template": {"name": "promo", "language": {"code": "pt_BR"}}}`)
+		got := slices.DeleteFunc(states(t, back.settled(t, s.Server)), func(state any) bool { return state == nil })
+		if want := []any{"failed", "sent", "failed", "sent"}; status != http.StatusOK || !slices.Equal(got, want) {
+			t.Errorf("the statuses are %v, want %v", got, want)
+		}
+	})
 	t.Run("a webhook that is not answered 200 comes again, the same, until it is", func(t *testing.T) {
 		t.Parallel()
 		back := newCallback(t, http.StatusInternalServerError, http.StatusNoContent)

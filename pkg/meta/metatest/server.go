@@ -31,6 +31,7 @@ type Config struct {
 	VerifyToken  string
 	RequireProof bool   // refuse calls without appsecret_proof; a wrong one is refused in any case
 	CallbackURL  string // where webhooks go; empty: none are sent
+	Window       bool   // WhatsApp: but for templates, messages to who has not written for 24 hours fail with 131047
 
 	World    *World // nil: DefaultWorld
 	Limits   Limits
@@ -66,6 +67,7 @@ type Server struct {
 	statuses  Statuses
 	faults    []*Fault
 	used      usage
+	wrote     map[pair]time.Time // when a person last wrote to a number
 	record    record
 	nextFault int
 }
@@ -93,8 +95,8 @@ func New(cfg Config) *Server {
 	s := &Server{
 		cfg: cfg, world: world, limits: cfg.Limits, statuses: cfg.Statuses,
 		random: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // chance, no secret
-		dead:   make(map[string]*GraphError),
-		used:   newUsage(), record: newRecord(cfg.Keep),
+		dead:   make(map[string]*GraphError), wrote: make(map[pair]time.Time),
+		used: newUsage(), record: newRecord(cfg.Keep),
 		hooks: newCourier(cfg.AppSecret, cfg.CallbackURL, cfg.Backoff, cfg.Log),
 	}
 	s.mux = s.routes()

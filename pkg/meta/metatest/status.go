@@ -2,6 +2,7 @@ package metatest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +44,8 @@ func (s *Server) tellStatuses(c *call, id string, fault Fault) {
 		failure = fault.Error
 	case c.person.Unreachable:
 		failure = ErrorOf(131026)
+	case s.cfg.Window && text(c.body, "type") != "template" && !s.open(c.number, c.person):
+		failure = ErrorOf(131047)
 	case fail != 0:
 		failure = ErrorOf(fail)
 	}
@@ -82,6 +85,31 @@ func (s *Server) tellStatuses(c *call, id string, fault Fault) {
 		bodies = append(bodies, Encode(WhatsAppHook(c.number, WhatsAppStatuses(c.number, StatusOf(person, st))), Encoding{}))
 	}
 	s.tell(c.number.ID+" "+c.to, bodies)
+}
+
+// window24 is how long after a person's last message all may be sent to them.
+const window24 = 24 * time.Hour
+
+// open reports whether a person has written to a number within the window. The caller
+// holds mu.
+func (s *Server) open(n Number, p Person) bool {
+	for _, name := range []string{p.waID(), p.UserID} {
+		if at, ok := s.wrote[pair{n.ID, name}]; ok && name != "" && s.now().Sub(at) < window24 {
+			return true
+		}
+	}
+	return false
+}
+
+// opens notes that a person has written to a number. The caller holds mu.
+func (s *Server) opens(n Number, p Person) {
+	now := s.now()
+	for _, name := range []string{p.waID(), p.UserID} {
+		s.wrote[pair{n.ID, name}] = now
+	}
+	if len(s.wrote) > maxPairs {
+		maps.DeleteFunc(s.wrote, func(_ pair, at time.Time) bool { return now.Sub(at) >= window24 })
+	}
 }
 
 // tellPage queues what happens to a message on Messenger or Instagram. The caller
