@@ -1,6 +1,7 @@
 package connection_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -259,9 +260,11 @@ func TestCreate_MeetsTheIndexWithoutAnError(t *testing.T) {
 // awaitBlocked returns once a session waits for another one's transaction.
 func (f *fixture) awaitBlocked() {
 	f.Helper()
+	ctx, cancel := context.WithTimeout(f.Context(), 30*time.Second)
+	defer cancel()
 	for {
 		var blocked bool
-		f.check(f.super.Pool().QueryRow(f.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)").Scan(&blocked))
+		f.check(f.super.Pool().QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0)").Scan(&blocked))
 		if blocked {
 			return
 		}
