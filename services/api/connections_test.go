@@ -237,6 +237,7 @@ func TestConnections_MetaAway(t *testing.T) {
 		{name: "garbled", fault: metatest.Fault{Kind: metatest.FaultMalformed}},
 		{name: "unavailable", fault: metatest.Fault{Kind: metatest.FaultError, Error: metatest.ErrorOf(2)}},
 		{name: "asked too often", fault: metatest.Fault{Kind: metatest.FaultError, Error: metatest.ErrorOf(4)}},
+		{name: "asked too often for this account", fault: metatest.Fault{Kind: metatest.FaultError, Error: metatest.ErrorOf(80007)}},
 	} {
 		tc.fault.Share = 1
 		_, err := f.graph.Inject(tc.fault)
