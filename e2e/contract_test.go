@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/meta/metatest"
 )
 
 // TestContract drives every operation of the contract: valid requests get an
@@ -26,8 +27,12 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	doc := readContract(t)
 	// It makes more of everything than a tenant may have.
-	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0"}})
+	graph := metatest.New(metatest.Config{})
+	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{
+		"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0", "TENANT_MAX_CONNECTIONS=0", "META_GRAPH_URL=" + graph.Start(t),
+	}})
 	w := newContractWorld(t, sys)
+	w.graph = graph
 
 	for _, op := range doc.operations {
 		t.Run(op.id, func(t *testing.T) {
@@ -170,6 +175,9 @@ type contractWorld struct {
 	event   string // which it got
 
 	connection string
+
+	graph *metatest.Server
+	token string // that Meta takes for the connection to be changed
 }
 
 func newContractWorld(t *testing.T, sys *system) *contractWorld {
@@ -230,6 +238,11 @@ func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
 		return map[string]string{"id": id}
 	case "revokeAPIKey":
 		return map[string]string{"id": w.created(rt, "/api/api-keys", map[string]any{"name": "n", "scopes": []string{"events:write"}}, http.StatusCreated)}
+	case "getConnection", "updateConnection", "deleteConnection":
+		account := map[string]any{"channel": "whatsapp", "name": "n"}
+		w.account(account)
+		w.token = account["credentials"].(map[string]any)["accessToken"].(string)
+		return map[string]string{"id": w.created(rt, "/api/connections", account, http.StatusCreated)}
 	case "getRateLimit", "setRateLimit", "resetRateLimit":
 		return map[string]string{"id": w.connection}
 	case "getEvent":

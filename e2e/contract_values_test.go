@@ -17,6 +17,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/meta/metatest"
 )
 
 // meant draws values for fields whose schema does not say all that they must be.
@@ -80,11 +81,44 @@ func (w *contractWorld) bodyOf(rt *rapid.T, doc *contractDocument, op *operation
 			return items
 		}
 		return w.eventOf(rt)
+	case "createConnection":
+		body := doc.value(rt, op.body, "").(map[string]any)
+		w.account(body)
+		return body
+	case "updateConnection":
+		body := doc.value(rt, op.body, "").(map[string]any)
+		if _, given := body["credentials"]; given {
+			body["credentials"] = map[string]any{"accessToken": w.token}
+		}
+		return body
 	case "createTenantDeletion":
 		// Not a tenant that the test needs.
 		return map[string]any{"tenantId": uuid.NewString()}
 	}
 	return doc.value(rt, op.body, "")
+}
+
+// account completes a body that connects an account: one that is at Meta, and that
+// nobody has connected.
+func (w *contractWorld) account(body map[string]any) {
+	id := strings.ReplaceAll(uuid.NewString(), "-", "")
+	token := "EAA" + id
+	body["externalId"], body["credentials"] = id, map[string]any{"accessToken": token}
+	switch body["channel"] {
+	case "whatsapp":
+		w.graph.AddNumber(metatest.Number{ID: id, Phone: "+5511" + id[:9], Name: "n", Token: token})
+	case "facebook":
+		w.graph.AddPage(metatest.Page{ID: id, Name: "n", Token: token})
+	case "instagram":
+		page := "p" + id
+		w.graph.AddPage(metatest.Page{ID: page, Name: "n", Token: token})
+		w.graph.AddAccount(metatest.Account{ID: id, Username: "n", Page: page})
+		if body["pageId"] != nil {
+			body["pageId"] = page
+		}
+		return
+	}
+	delete(body, "pageId")
 }
 
 func (w *contractWorld) eventOf(rt *rapid.T) map[string]any {
