@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -280,8 +282,70 @@ func TestServer_Control(t *testing.T) {
 	must(t, http.MethodPost, "/simulate/verify", `{}`, http.StatusBadGateway)
 }
 
+func TestServer_ServesMany(t *testing.T) {
+	t.Parallel()
+	back := newCallback(t)
+	s := start(t, metatest.Config{CallbackURL: back.URL})
+	const people, each = 8, 20
+	var calling sync.WaitGroup
+	for person := range people {
+		calling.Go(func() {
+			for range each {
+				to := fmt.Sprintf("+551190000100%d", person)
+				status, _, body, err := s.do(t, http.MethodPost, numberPath, metatest.DefaultNumberToken, textTo(to))
+				if err != nil || status != http.StatusOK {
+					t.Errorf("a send is answered %d %s (%v)", status, body, err)
+				}
+			}
+		})
+	}
+	calling.Wait()
+	came := make(map[any][]any) // by person
+	for _, h := range back.settled(t, s.Server) {
+		st := at(decode(t, h.Body), "entry", 0, "changes", 0, "value", "statuses", 0)
+		came[at(st, "recipient_id")] = append(came[at(st, "recipient_id")], at(st, "status"))
+	}
+	want := slices.Repeat([]any{"sent", "delivered", "read"}, each)
+	for person, states := range came {
+		if !slices.Equal(states, want) {
+			t.Errorf("the statuses of %v are %v", person, states)
+		}
+	}
+	if counts := s.Count(time.Hour); len(came) != people || counts.Accepted != people*each || counts.Peaks[metatest.DefaultNumberID] != people*each {
+		t.Errorf("statuses of %d people, %+v", len(came), counts)
+	}
+}
+
 func TestServer_Close(t *testing.T) {
 	t.Parallel()
+	t.Run("cuts requests in hand off, and waits for them", func(t *testing.T) {
+		t.Parallel()
+		waits := make(chan struct{})
+		now := func() time.Time { // which an accepted send asks for
+			select {
+			case <-waits:
+			default:
+				close(waits)
+			}
+			return time.Now()
+		}
+		s := metatest.New(metatest.Config{Now: now})
+		if _, err := s.Inject(metatest.Fault{Kind: metatest.FaultSlowBody, Delay: metatest.Ms(time.Hour), Next: 1}); err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewServer(s) // which Close does not know
+		defer server.Close()
+		ended := make(chan error, 1)
+		go func() {
+			_, _, _, err := simulated{s, server.URL}.do(t, http.MethodPost, numberPath, metatest.DefaultNumberToken, textTo("+5511900000001"))
+			ended <- err
+		}()
+		<-waits
+		s.Close()
+		if err := <-ended; err == nil {
+			t.Error("the request was answered whole")
+		}
+	})
 	s := metatest.New(metatest.Config{})
 	if _, err := s.Listen(t.Context(), "127.0.0.1:0"); err != nil {
 		t.Fatal(err)

@@ -56,6 +56,7 @@ type Server struct {
 	hooks *courier
 
 	listening sync.WaitGroup // for what Listen began
+	requests  sync.WaitGroup // in hand; added to while not closed
 
 	mu        sync.Mutex
 	closed    bool
@@ -105,7 +106,20 @@ func New(cfg Config) *Server {
 
 // ServeHTTP answers as graph.facebook.com does, and below /simulate as nothing at
 // Meta does.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		panic(http.ErrAbortHandler)
+	}
+	s.requests.Add(1)
+	s.mu.Unlock()
+	defer s.requests.Done()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.hooks.ctx, cancel)() //nolint:contextcheck // the server's life, beside the request's
+	s.mux.ServeHTTP(w, r.WithContext(ctx))
+}
 
 // Listen serves on an address, host and port, until Close. It returns the base URL.
 func (s *Server) Listen(ctx context.Context, addr string) (baseURL string, err error) {
@@ -157,6 +171,7 @@ func (s *Server) Close() {
 	}
 	s.hooks.close()
 	s.listening.Wait()
+	s.requests.Wait()
 }
 
 // SetCallback changes where webhooks go; those that wait go there too.
