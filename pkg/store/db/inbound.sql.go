@@ -12,69 +12,40 @@ import (
 	"github.com/google/uuid"
 )
 
-const deleteIdentities = `-- name: DeleteIdentities :exec
-DELETE FROM contact_identities i
-USING (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
-WHERE i.value = p.value AND i.kind = p.kind AND i.scope = p.scope AND i.tenant_id = $4
+const deleteIdentity = `-- name: DeleteIdentity :exec
+DELETE FROM contact_identities WHERE value = $1 AND kind = $2 AND scope = $3 AND tenant_id = $4
 `
 
-type DeleteIdentitiesParams struct {
-	Identities []string
-	Kinds      []string
-	Scopes     []string
-	TenantID   uuid.UUID
+type DeleteIdentityParams struct {
+	Identity string
+	Kind     string
+	Scope    string
+	TenantID uuid.UUID
 }
 
-func (q *Queries) DeleteIdentities(ctx context.Context, arg DeleteIdentitiesParams) error {
-	_, err := q.db.Exec(ctx, deleteIdentities,
-		arg.Identities,
-		arg.Kinds,
-		arg.Scopes,
+func (q *Queries) DeleteIdentity(ctx context.Context, arg DeleteIdentityParams) error {
+	_, err := q.db.Exec(ctx, deleteIdentity,
+		arg.Identity,
+		arg.Kind,
+		arg.Scope,
 		arg.TenantID,
 	)
 	return err
 }
 
 const identitiesOf = `-- name: IdentitiesOf :many
-SELECT i.value, i.kind, i.scope, i.contact_id FROM contact_identities i WHERE i.contact_id = ANY(ARRAY(
-  SELECT i.contact_id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
-  CROSS JOIN LATERAL (SELECT k.contact_id FROM contact_identities k
-    WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $4 LIMIT 1) AS i
-  UNION
-  SELECT m.contact_id FROM (SELECT unnest($5::text[]) AS external_id, unnest($6::uuid[]) AS connection_id) AS p
-  CROSS JOIN LATERAL (SELECT k.contact_id FROM messages k
-    WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id LIMIT 1) AS m
-))
-ORDER BY i.contact_id, i.kind, i.value
+SELECT value, kind, scope FROM contact_identities WHERE contact_id = $1 AND tenant_id = $2 ORDER BY kind, value, scope
 `
 
-type IdentitiesOfParams struct {
-	Identities    []string
-	Kinds         []string
-	Scopes        []string
-	TenantID      uuid.UUID
-	ExternalIds   []string
-	ConnectionIds []uuid.UUID
-}
-
 type IdentitiesOfRow struct {
-	Value     string
-	Kind      string
-	Scope     string
-	ContactID uuid.UUID
+	Value string
+	Kind  string
+	Scope string
 }
 
-// All that these contacts are known by, read when their rows are locked: until then
-// it may change.
-func (q *Queries) IdentitiesOf(ctx context.Context, arg IdentitiesOfParams) ([]IdentitiesOfRow, error) {
-	rows, err := q.db.Query(ctx, identitiesOf,
-		arg.Identities,
-		arg.Kinds,
-		arg.Scopes,
-		arg.TenantID,
-		arg.ExternalIds,
-		arg.ConnectionIds,
-	)
+// All that a contact is known by.
+func (q *Queries) IdentitiesOf(ctx context.Context, contactID uuid.UUID, tenantID uuid.UUID) ([]IdentitiesOfRow, error) {
+	rows, err := q.db.Query(ctx, identitiesOf, contactID, tenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +53,7 @@ func (q *Queries) IdentitiesOf(ctx context.Context, arg IdentitiesOfParams) ([]I
 	var items []IdentitiesOfRow
 	for rows.Next() {
 		var i IdentitiesOfRow
-		if err := rows.Scan(
-			&i.Value,
-			&i.Kind,
-			&i.Scope,
-			&i.ContactID,
-		); err != nil {
+		if err := rows.Scan(&i.Value, &i.Kind, &i.Scope); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -96,170 +62,6 @@ func (q *Queries) IdentitiesOf(ctx context.Context, arg IdentitiesOfParams) ([]I
 		return nil, err
 	}
 	return items, nil
-}
-
-const insertContacts = `-- name: InsertContacts :exec
-INSERT INTO contacts (id, tenant_id, name, profile_name, phone, instagram, source, created_at, updated_at)
-SELECT r.id, $1, r.name, nullif(r.profile_name, ''), nullif(r.phone, ''), nullif(r.instagram, ''), r.source, $2, $2
-FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::text[]) AS name, unnest($5::text[]) AS profile_name,
-  unnest($6::text[]) AS phone, unnest($7::text[]) AS instagram, unnest($8::text[]) AS source) AS r
-`
-
-type InsertContactsParams struct {
-	TenantID     uuid.UUID
-	At           time.Time
-	Ids          []uuid.UUID
-	Names        []string
-	ProfileNames []string
-	Phones       []string
-	Instagrams   []string
-	Sources      []string
-}
-
-// Empty is null.
-func (q *Queries) InsertContacts(ctx context.Context, arg InsertContactsParams) error {
-	_, err := q.db.Exec(ctx, insertContacts,
-		arg.TenantID,
-		arg.At,
-		arg.Ids,
-		arg.Names,
-		arg.ProfileNames,
-		arg.Phones,
-		arg.Instagrams,
-		arg.Sources,
-	)
-	return err
-}
-
-const insertConversations = `-- name: InsertConversations :exec
-INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel, status, last_message_at, last_inbound_at, created_at, updated_at, closed_at)
-SELECT r.id, $1, r.connection_id, r.contact_id, r.channel, r.status, nullif(r.last_message_at, 'epoch'::timestamptz),
-  nullif(r.last_inbound_at, 'epoch'::timestamptz), $2, $2, nullif(r.closed_at, 'epoch'::timestamptz)
-FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::uuid[]) AS connection_id, unnest($5::uuid[]) AS contact_id,
-  unnest($6::text[]) AS channel, unnest($7::text[]) AS status, unnest($8::timestamptz[]) AS last_message_at,
-  unnest($9::timestamptz[]) AS last_inbound_at, unnest($10::timestamptz[]) AS closed_at) AS r
-`
-
-type InsertConversationsParams struct {
-	TenantID      uuid.UUID
-	At            time.Time
-	Ids           []uuid.UUID
-	ConnectionIds []uuid.UUID
-	ContactIds    []uuid.UUID
-	Channels      []string
-	Statuses      []string
-	LastMessageAt []time.Time
-	LastInboundAt []time.Time
-	ClosedAt      []time.Time
-}
-
-func (q *Queries) InsertConversations(ctx context.Context, arg InsertConversationsParams) error {
-	_, err := q.db.Exec(ctx, insertConversations,
-		arg.TenantID,
-		arg.At,
-		arg.Ids,
-		arg.ConnectionIds,
-		arg.ContactIds,
-		arg.Channels,
-		arg.Statuses,
-		arg.LastMessageAt,
-		arg.LastInboundAt,
-		arg.ClosedAt,
-	)
-	return err
-}
-
-const insertIdentities = `-- name: InsertIdentities :exec
-INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
-SELECT r.value, r.kind, r.scope, $1, r.contact_id
-FROM (SELECT unnest($2::text[]) AS value, unnest($3::text[]) AS kind, unnest($4::text[]) AS scope,
-  unnest($5::uuid[]) AS contact_id) AS r
-`
-
-type InsertIdentitiesParams struct {
-	TenantID   uuid.UUID
-	Identities []string
-	Kinds      []string
-	Scopes     []string
-	ContactIds []uuid.UUID
-}
-
-func (q *Queries) InsertIdentities(ctx context.Context, arg InsertIdentitiesParams) error {
-	_, err := q.db.Exec(ctx, insertIdentities,
-		arg.TenantID,
-		arg.Identities,
-		arg.Kinds,
-		arg.Scopes,
-		arg.ContactIds,
-	)
-	return err
-}
-
-const insertMessages = `-- name: InsertMessages :exec
-INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, external_id, type, text, content,
-  raw, status, status_at, error, pricing, standby, sent_at, edited_at, deleted_at, created_at, updated_at)
-SELECT r.id, $1, r.connection_id, r.conversation_id, r.contact_id, r.channel, r.direction, r.external_id, r.type, nullif(r.text, ''),
-  r.content::json, nullif(r.raw, ''), r.status, nullif(r.status_at, 'epoch'::timestamptz), nullif(r.error, '')::json, nullif(r.pricing, '')::json,
-  r.standby, r.sent_at, nullif(r.edited_at, 'epoch'::timestamptz), nullif(r.deleted_at, 'epoch'::timestamptz), $2, $2
-FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::uuid[]) AS connection_id, unnest($5::uuid[]) AS conversation_id,
-  unnest($6::uuid[]) AS contact_id, unnest($7::text[]) AS channel, unnest($8::text[]) AS direction,
-  unnest($9::text[]) AS external_id, unnest($10::text[]) AS type, unnest($11::text[]) AS text,
-  unnest($12::text[]) AS content, unnest($13::bytea[]) AS raw, unnest($14::text[]) AS status,
-  unnest($15::timestamptz[]) AS status_at, unnest($16::text[]) AS error, unnest($17::text[]) AS pricing,
-  unnest($18::boolean[]) AS standby, unnest($19::timestamptz[]) AS sent_at,
-  unnest($20::timestamptz[]) AS edited_at, unnest($21::timestamptz[]) AS deleted_at) AS r
-`
-
-type InsertMessagesParams struct {
-	TenantID        uuid.UUID
-	At              time.Time
-	Ids             []uuid.UUID
-	ConnectionIds   []uuid.UUID
-	ConversationIds []uuid.UUID
-	ContactIds      []uuid.UUID
-	Channels        []string
-	Directions      []string
-	ExternalIds     []string
-	Types           []string
-	Texts           []string
-	Contents        []string
-	Raws            [][]byte
-	Statuses        []string
-	StatusAt        []time.Time
-	Errors          []string
-	Pricings        []string
-	Standbys        []bool
-	SentAt          []time.Time
-	EditedAt        []time.Time
-	DeletedAt       []time.Time
-}
-
-// Empty is null, of texts too: Meta sends none that is empty.
-func (q *Queries) InsertMessages(ctx context.Context, arg InsertMessagesParams) error {
-	_, err := q.db.Exec(ctx, insertMessages,
-		arg.TenantID,
-		arg.At,
-		arg.Ids,
-		arg.ConnectionIds,
-		arg.ConversationIds,
-		arg.ContactIds,
-		arg.Channels,
-		arg.Directions,
-		arg.ExternalIds,
-		arg.Types,
-		arg.Texts,
-		arg.Contents,
-		arg.Raws,
-		arg.Statuses,
-		arg.StatusAt,
-		arg.Errors,
-		arg.Pricings,
-		arg.Standbys,
-		arg.SentAt,
-		arg.EditedAt,
-		arg.DeletedAt,
-	)
-	return err
 }
 
 const keepUpdates = `-- name: KeepUpdates :exec
@@ -299,25 +101,23 @@ func (q *Queries) KeepUpdates(ctx context.Context, arg KeepUpdatesParams) error 
 }
 
 const keptChanges = `-- name: KeptChanges :many
-SELECT u.id, u.external_id::text AS external_id, u.connection_id, u.field, u.change FROM channel_updates u WHERE u.id = ANY(ARRAY(
-  SELECT f.id FROM (SELECT unnest($1::text[]) AS external_id, unnest($2::uuid[]) AS connection_id) AS p
-  CROSS JOIN LATERAL (SELECT k.id FROM channel_updates k
-    WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id LIMIT 20) AS f
-))
-ORDER BY u.id
+SELECT f.id, f.external_id::text AS external_id, f.connection_id, f.change
+FROM (SELECT unnest($1::text[]) AS external_id, unnest($2::uuid[]) AS connection_id) AS p
+CROSS JOIN LATERAL (SELECT k.id, k.external_id, k.connection_id, k.change FROM channel_updates k
+  WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id AND k.tenant_id = $3 LIMIT 20) AS f
+ORDER BY f.id
 `
 
 type KeptChangesRow struct {
 	ID           uuid.UUID
 	ExternalID   string
 	ConnectionID uuid.UUID
-	Field        string
 	Change       []byte
 }
 
 // What was told of these messages before they came, in that order.
-func (q *Queries) KeptChanges(ctx context.Context, externalIds []string, connectionIds []uuid.UUID) ([]KeptChangesRow, error) {
-	rows, err := q.db.Query(ctx, keptChanges, externalIds, connectionIds)
+func (q *Queries) KeptChanges(ctx context.Context, externalIds []string, connectionIds []uuid.UUID, tenantID uuid.UUID) ([]KeptChangesRow, error) {
+	rows, err := q.db.Query(ctx, keptChanges, externalIds, connectionIds, tenantID)
 	if err != nil {
 		return nil, err
 	}
@@ -329,7 +129,6 @@ func (q *Queries) KeptChanges(ctx context.Context, externalIds []string, connect
 			&i.ID,
 			&i.ExternalID,
 			&i.ConnectionID,
-			&i.Field,
 			&i.Change,
 		); err != nil {
 			return nil, err
@@ -343,36 +142,29 @@ func (q *Queries) KeptChanges(ctx context.Context, externalIds []string, connect
 }
 
 const lockContacts = `-- name: LockContacts :many
-SELECT id, tenant_id, name, profile_name, phone, email, instagram, tags, source, owner_id, owner_name, custom_fields, merged_into, created_at, updated_at FROM contacts c WHERE c.id = ANY(ARRAY(
-  SELECT i.contact_id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
+SELECT c.id, c.tenant_id, c.name, c.profile_name, c.phone, c.email, c.instagram, c.tags, c.source, c.owner_id, c.owner_name, c.custom_fields, c.merged_into, c.created_at, c.updated_at FROM (
+  SELECT DISTINCT i.contact_id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
   CROSS JOIN LATERAL (SELECT k.contact_id FROM contact_identities k
     WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $4 LIMIT 1) AS i
-  UNION
-  SELECT m.contact_id FROM (SELECT unnest($5::text[]) AS external_id, unnest($6::uuid[]) AS connection_id) AS p
-  CROSS JOIN LATERAL (SELECT k.contact_id FROM messages k
-    WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id LIMIT 1) AS m
-))
-ORDER BY c.id FOR UPDATE
+  ORDER BY 1
+) AS found
+CROSS JOIN LATERAL (SELECT k.id, k.tenant_id, k.name, k.profile_name, k.phone, k.email, k.instagram, k.tags, k.source, k.owner_id, k.owner_name, k.custom_fields, k.merged_into, k.created_at, k.updated_at FROM contacts k WHERE k.id = found.contact_id LIMIT 1 FOR UPDATE) AS c
 `
 
 type LockContactsParams struct {
-	Identities    []string
-	Kinds         []string
-	Scopes        []string
-	TenantID      uuid.UUID
-	ExternalIds   []string
-	ConnectionIds []uuid.UUID
+	Identities []string
+	Kinds      []string
+	Scopes     []string
+	TenantID   uuid.UUID
 }
 
-// The contacts of these people, and of messages that are to be changed.
+// The contacts of these people, in the order of their ids.
 func (q *Queries) LockContacts(ctx context.Context, arg LockContactsParams) ([]Contact, error) {
 	rows, err := q.db.Query(ctx, lockContacts,
 		arg.Identities,
 		arg.Kinds,
 		arg.Scopes,
 		arg.TenantID,
-		arg.ExternalIds,
-		arg.ConnectionIds,
 	)
 	if err != nil {
 		return nil, err
@@ -409,38 +201,30 @@ func (q *Queries) LockContacts(ctx context.Context, arg LockContactsParams) ([]C
 }
 
 const lockConversations = `-- name: LockConversations :many
-SELECT id, tenant_id, connection_id, contact_id, channel, status, assignee_id, assignee_name, last_message_at, last_inbound_at, created_at, updated_at, closed_at FROM conversations v WHERE v.id = ANY(ARRAY(
-  SELECT o.id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
+SELECT v.id, v.tenant_id, v.connection_id, v.contact_id, v.channel, v.status, v.assignee_id, v.assignee_name, v.last_message_at, v.last_inbound_at, v.created_at, v.updated_at, v.closed_at FROM (
+  SELECT DISTINCT i.contact_id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
   CROSS JOIN LATERAL (SELECT k.contact_id FROM contact_identities k
     WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $4 LIMIT 1) AS i
-  CROSS JOIN LATERAL (SELECT k.id FROM conversations k WHERE k.contact_id = i.contact_id AND k.status <> 'closed' OFFSET 0) AS o
-  UNION
-  SELECT m.conversation_id FROM (SELECT unnest($5::text[]) AS external_id, unnest($6::uuid[]) AS connection_id) AS p
-  CROSS JOIN LATERAL (SELECT k.conversation_id FROM messages k
-    WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id LIMIT 1) AS m
-))
-ORDER BY v.id FOR UPDATE
+) AS found
+CROSS JOIN LATERAL (SELECT k.id, k.tenant_id, k.connection_id, k.contact_id, k.channel, k.status, k.assignee_id, k.assignee_name, k.last_message_at, k.last_inbound_at, k.created_at, k.updated_at, k.closed_at FROM conversations k
+  WHERE k.contact_id = found.contact_id AND k.tenant_id = $4 AND k.status <> 'closed' LIMIT 1000 FOR UPDATE) AS v
 `
 
 type LockConversationsParams struct {
-	Identities    []string
-	Kinds         []string
-	Scopes        []string
-	TenantID      uuid.UUID
-	ExternalIds   []string
-	ConnectionIds []uuid.UUID
+	Identities []string
+	Kinds      []string
+	Scopes     []string
+	TenantID   uuid.UUID
 }
 
-// The conversations of these people that are not closed, and those of messages
-// that are to be changed.
+// The conversations of these people that are not closed. Their order does not
+// matter: who locks one holds its contact.
 func (q *Queries) LockConversations(ctx context.Context, arg LockConversationsParams) ([]Conversation, error) {
 	rows, err := q.db.Query(ctx, lockConversations,
 		arg.Identities,
 		arg.Kinds,
 		arg.Scopes,
 		arg.TenantID,
-		arg.ExternalIds,
-		arg.ConnectionIds,
 	)
 	if err != nil {
 		return nil, err
@@ -474,15 +258,55 @@ func (q *Queries) LockConversations(ctx context.Context, arg LockConversationsPa
 	return items, nil
 }
 
+const lockConversationsOf = `-- name: LockConversationsOf :many
+SELECT id, tenant_id, connection_id, contact_id, channel, status, assignee_id, assignee_name, last_message_at, last_inbound_at, created_at, updated_at, closed_at FROM conversations v WHERE v.contact_id = $1 AND v.tenant_id = $2 ORDER BY v.id FOR UPDATE
+`
+
+// All of a contact that turned out to be another.
+func (q *Queries) LockConversationsOf(ctx context.Context, contactID uuid.UUID, tenantID uuid.UUID) ([]Conversation, error) {
+	rows, err := q.db.Query(ctx, lockConversationsOf, contactID, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Conversation
+	for rows.Next() {
+		var i Conversation
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.ConnectionID,
+			&i.ContactID,
+			&i.Channel,
+			&i.Status,
+			&i.AssigneeID,
+			&i.AssigneeName,
+			&i.LastMessageAt,
+			&i.LastInboundAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.ClosedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockMessages = `-- name: LockMessages :many
-SELECT id, connection_id, conversation_id, contact_id, channel, direction, external_id, type, text, content, status, status_at,
-  error, pricing, standby, sent_at, edited_at, deleted_at
-FROM messages m WHERE m.id = ANY(ARRAY(
+SELECT m.id, m.connection_id, m.conversation_id, m.contact_id, m.channel, m.direction, m.external_id, m.type, m.text, m.content, m.status, m.status_at, m.error, m.pricing, m.standby, m.sent_at, m.edited_at, m.deleted_at FROM (
   SELECT f.id FROM (SELECT unnest($1::text[]) AS external_id, unnest($2::uuid[]) AS connection_id) AS p
   CROSS JOIN LATERAL (SELECT k.id FROM messages k
     WHERE k.external_id = p.external_id AND k.connection_id = p.connection_id LIMIT 1) AS f
-))
-ORDER BY m.id FOR UPDATE
+  ORDER BY 1
+) AS found
+CROSS JOIN LATERAL (SELECT k.id, k.connection_id, k.conversation_id, k.contact_id, k.channel, k.direction, k.external_id, k.type, k.text,
+    k.content, k.status, k.status_at, k.error, k.pricing, k.standby, k.sent_at, k.edited_at, k.deleted_at
+  FROM messages k WHERE k.id = found.id LIMIT 1 FOR UPDATE) AS m
 `
 
 type LockMessagesRow struct {
@@ -546,12 +370,12 @@ func (q *Queries) LockMessages(ctx context.Context, externalIds []string, connec
 }
 
 const lockStrangers = `-- name: LockStrangers :exec
-
 SELECT pg_advisory_xact_lock(s.key) FROM (
   SELECT p.key FROM (SELECT unnest($1::bigint[]) AS key, unnest($2::text[]) AS value,
     unnest($3::text[]) AS kind, unnest($4::text[]) AS scope) AS p
-  WHERE NOT EXISTS (SELECT FROM contact_identities i WHERE i.value = p.value AND i.kind = p.kind AND i.scope = p.scope
-    AND i.tenant_id = $5)
+  LEFT JOIN LATERAL (SELECT true AS known FROM contact_identities k
+    WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $5 LIMIT 1) AS i ON true
+  WHERE i.known IS NULL
   ORDER BY p.key
 ) AS s
 `
@@ -564,11 +388,8 @@ type LockStrangersParams struct {
 	TenantID   uuid.UUID
 }
 
-// What is asked and written when Meta tells of messages: a batch at a time, an
-// array a column. People are known by (value, kind, scope), messages by (external
-// id, connection).
-// Of people whom nobody knows there is no row to lock. Keys come sorted, and are
-// locked in that order.
+// Of people whom nobody knows there is no row to lock. They are locked in the order
+// of their keys.
 func (q *Queries) LockStrangers(ctx context.Context, arg LockStrangersParams) error {
 	_, err := q.db.Exec(ctx, lockStrangers,
 		arg.Keys,
@@ -580,87 +401,151 @@ func (q *Queries) LockStrangers(ctx context.Context, arg LockStrangersParams) er
 	return err
 }
 
-const moveConversations = `-- name: MoveConversations :exec
-UPDATE conversations v SET contact_id = r.into_id, updated_at = $1
-FROM (SELECT unnest($2::uuid[]) AS from_id, unnest($3::uuid[]) AS into_id) AS r
-WHERE v.contact_id = ANY($2::uuid[]) AND v.contact_id = r.from_id
+const lockUnread = `-- name: LockUnread :many
+SELECT m.id, m.connection_id, m.conversation_id, m.contact_id, m.channel, m.direction, m.external_id, m.type, m.text, m.content, m.status, m.status_at, m.error, m.pricing, m.standby, m.sent_at, m.edited_at, m.deleted_at FROM (
+  SELECT f.id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope,
+    unnest($4::uuid[]) AS connection_id, unnest($5::timestamptz[]) AS until) AS p
+  CROSS JOIN LATERAL (SELECT k.contact_id FROM contact_identities k
+    WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $6 LIMIT 1) AS i
+  CROSS JOIN LATERAL (SELECT k.id FROM conversations k
+    WHERE k.contact_id = i.contact_id AND k.tenant_id = $6 AND k.connection_id = p.connection_id LIMIT 1000) AS v
+  CROSS JOIN LATERAL (SELECT k.id FROM messages k
+    WHERE k.conversation_id = v.id AND k.tenant_id = $6 AND k.direction = 'outbound' AND k.channel <> 'whatsapp'
+      AND k.status IN ('accepted', 'sent', 'delivered') AND k.sent_at <= p.until
+    ORDER BY k.sent_at DESC LIMIT 1000) AS f
+  GROUP BY f.id ORDER BY f.id
+) AS found
+CROSS JOIN LATERAL (SELECT k.id, k.connection_id, k.conversation_id, k.contact_id, k.channel, k.direction, k.external_id, k.type, k.text,
+    k.content, k.status, k.status_at, k.error, k.pricing, k.standby, k.sent_at, k.edited_at, k.deleted_at
+  FROM messages k WHERE k.id = found.id LIMIT 1 FOR UPDATE) AS m
 `
 
-// To the contact that another turned out to be. Those that were to be closed are.
-func (q *Queries) MoveConversations(ctx context.Context, at time.Time, fromIds []uuid.UUID, intoIds []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, moveConversations, at, fromIds, intoIds)
-	return err
+type LockUnreadParams struct {
+	Identities    []string
+	Kinds         []string
+	Scopes        []string
+	ConnectionIds []uuid.UUID
+	Until         []time.Time
+	TenantID      uuid.UUID
+}
+
+type LockUnreadRow struct {
+	ID             uuid.UUID
+	ConnectionID   uuid.UUID
+	ConversationID uuid.UUID
+	ContactID      uuid.UUID
+	Channel        string
+	Direction      string
+	ExternalID     *string
+	Type           string
+	Text           *string
+	Content        []byte
+	Status         string
+	StatusAt       *time.Time
+	Error          []byte
+	Pricing        []byte
+	Standby        bool
+	SentAt         time.Time
+	EditedAt       *time.Time
+	DeletedAt      *time.Time
+}
+
+// What the account wrote to these people up to a time, and has not been read.
+func (q *Queries) LockUnread(ctx context.Context, arg LockUnreadParams) ([]LockUnreadRow, error) {
+	rows, err := q.db.Query(ctx, lockUnread,
+		arg.Identities,
+		arg.Kinds,
+		arg.Scopes,
+		arg.ConnectionIds,
+		arg.Until,
+		arg.TenantID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockUnreadRow
+	for rows.Next() {
+		var i LockUnreadRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.ConnectionID,
+			&i.ConversationID,
+			&i.ContactID,
+			&i.Channel,
+			&i.Direction,
+			&i.ExternalID,
+			&i.Type,
+			&i.Text,
+			&i.Content,
+			&i.Status,
+			&i.StatusAt,
+			&i.Error,
+			&i.Pricing,
+			&i.Standby,
+			&i.SentAt,
+			&i.EditedAt,
+			&i.DeletedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const moveMessages = `-- name: MoveMessages :exec
-UPDATE messages m SET contact_id = v.contact_id
-FROM conversations v
-WHERE v.contact_id = ANY($1::uuid[]) AND m.conversation_id = v.id AND m.contact_id <> v.contact_id
+UPDATE messages SET contact_id = $1 WHERE conversation_id = $2 AND tenant_id = $3
 `
 
-// After the conversations.
-func (q *Queries) MoveMessages(ctx context.Context, intoIds []uuid.UUID) error {
-	_, err := q.db.Exec(ctx, moveMessages, intoIds)
+// To the contact that another turned out to be.
+func (q *Queries) MoveMessages(ctx context.Context, contactID uuid.UUID, conversationID uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, moveMessages, contactID, conversationID, tenantID)
 	return err
 }
 
-const receiptsUpTo = `-- name: ReceiptsUpTo :exec
-WITH reached AS (
-  SELECT f.id, max(p.told_at)::timestamptz AS told_at FROM (SELECT unnest($4::uuid[]) AS contact_id, unnest($5::uuid[]) AS connection_id,
-    unnest($6::timestamptz[]) AS until, unnest($7::timestamptz[]) AS told_at) AS p
-  CROSS JOIN LATERAL (SELECT v.id FROM conversations v WHERE v.contact_id = p.contact_id AND v.connection_id = p.connection_id OFFSET 0) AS v
-  CROSS JOIN LATERAL (SELECT m.id FROM messages m
-    WHERE m.conversation_id = v.id AND m.direction = 'outbound' AND m.channel <> 'whatsapp'
-      AND m.status IN ('accepted', 'sent', 'delivered') AND m.sent_at <= p.until OFFSET 0) AS f
-  GROUP BY f.id
-), locked AS (
-  SELECT m.id FROM messages m WHERE m.id = ANY(ARRAY(SELECT r.id FROM reached r)) ORDER BY m.id FOR UPDATE
-)
-UPDATE messages m SET status = $1, status_at = reached.told_at, updated_at = $2
-FROM reached
-WHERE m.id = ANY(ARRAY(SELECT l.id FROM locked l)) AND m.id = reached.id AND m.status = ANY($3::text[])
+const planOnce = `-- name: PlanOnce :exec
+
+SELECT set_config('plan_cache_mode', 'force_generic_plan', true)
 `
 
-type ReceiptsUpToParams struct {
-	Status        string
-	At            time.Time
-	Earlier       []string
-	ContactIds    []uuid.UUID
-	ConnectionIds []uuid.UUID
-	Until         []time.Time
-	ToldAt        []time.Time
-}
-
-// All that the account wrote in these people's conversations up to a time has come
-// as far as status. Statuses before it are in earlier.
-func (q *Queries) ReceiptsUpTo(ctx context.Context, arg ReceiptsUpToParams) error {
-	_, err := q.db.Exec(ctx, receiptsUpTo,
-		arg.Status,
-		arg.At,
-		arg.Earlier,
-		arg.ContactIds,
-		arg.ConnectionIds,
-		arg.Until,
-		arg.ToldAt,
-	)
+// What is asked and written when Meta tells of messages: a batch at a time, an
+// array a column. People are known by (value, kind, scope), messages by (external
+// id, connection).
+//
+// Each key is looked up by itself, in a LATERAL with a LIMIT, and what is changed is
+// inserted with ON CONFLICT: row level security has every query name the tenant, so
+// for a server that knows nothing of the data an index that begins with it is as
+// good as the right one, and a join would read all that a tenant has.
+// Until the transaction ends. For one key the server would plan each statement anew,
+// which costs more than to run it.
+func (q *Queries) PlanOnce(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, planOnce)
 	return err
 }
 
-const updateContacts = `-- name: UpdateContacts :exec
-UPDATE contacts c
-SET name = r.name, profile_name = nullif(r.profile_name, ''), phone = nullif(r.phone, ''), email = nullif(r.email, ''),
-  instagram = nullif(r.instagram, ''), tags = ARRAY(SELECT json_array_elements_text(r.tags::json)),
-  owner_id = nullif(r.owner_id, '00000000-0000-0000-0000-000000000000'::uuid), owner_name = nullif(r.owner_name, ''),
-  custom_fields = r.custom_fields::json,
-  merged_into = nullif(r.merged_into, '00000000-0000-0000-0000-000000000000'::uuid), updated_at = $1
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS name, unnest($4::text[]) AS profile_name,
-  unnest($5::text[]) AS phone, unnest($6::text[]) AS email, unnest($7::text[]) AS instagram,
-  unnest($8::text[]) AS tags, unnest($9::uuid[]) AS owner_id, unnest($10::text[]) AS owner_name,
-  unnest($11::text[]) AS custom_fields, unnest($12::uuid[]) AS merged_into) AS r
-WHERE c.id = ANY($2::uuid[]) AND c.id = r.id
+const saveContacts = `-- name: SaveContacts :exec
+INSERT INTO contacts (id, tenant_id, name, profile_name, phone, email, instagram, tags, source, owner_id, owner_name, custom_fields,
+  merged_into, created_at, updated_at)
+SELECT r.id, $1, r.name, nullif(r.profile_name, ''), nullif(r.phone, ''), nullif(r.email, ''), nullif(r.instagram, ''),
+  ARRAY(SELECT json_array_elements_text(r.tags::json)), r.source, nullif(r.owner_id, '00000000-0000-0000-0000-000000000000'::uuid),
+  nullif(r.owner_name, ''), r.custom_fields::json, nullif(r.merged_into, '00000000-0000-0000-0000-000000000000'::uuid), $2, $2
+FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::text[]) AS name, unnest($5::text[]) AS profile_name,
+  unnest($6::text[]) AS phone, unnest($7::text[]) AS email, unnest($8::text[]) AS instagram,
+  unnest($9::text[]) AS tags, unnest($10::text[]) AS source, unnest($11::uuid[]) AS owner_id,
+  unnest($12::text[]) AS owner_name, unnest($13::text[]) AS custom_fields,
+  unnest($14::uuid[]) AS merged_into) AS r
+ON CONFLICT (id) DO UPDATE
+SET name = excluded.name, profile_name = excluded.profile_name, phone = excluded.phone, email = excluded.email,
+  instagram = excluded.instagram, tags = excluded.tags, owner_id = excluded.owner_id, owner_name = excluded.owner_name,
+  custom_fields = excluded.custom_fields, merged_into = excluded.merged_into, updated_at = excluded.updated_at
 `
 
-type UpdateContactsParams struct {
+type SaveContactsParams struct {
+	TenantID     uuid.UUID
 	At           time.Time
 	Ids          []uuid.UUID
 	Names        []string
@@ -669,15 +554,17 @@ type UpdateContactsParams struct {
 	Emails       []string
 	Instagrams   []string
 	Tags         []string
+	Sources      []string
 	OwnerIds     []uuid.UUID
 	OwnerNames   []string
 	CustomFields []string
 	MergedInto   []uuid.UUID
 }
 
-// Empty is null.
-func (q *Queries) UpdateContacts(ctx context.Context, arg UpdateContactsParams) error {
-	_, err := q.db.Exec(ctx, updateContacts,
+// New ones, and those that changed. Empty is null.
+func (q *Queries) SaveContacts(ctx context.Context, arg SaveContactsParams) error {
+	_, err := q.db.Exec(ctx, saveContacts,
+		arg.TenantID,
 		arg.At,
 		arg.Ids,
 		arg.Names,
@@ -686,6 +573,7 @@ func (q *Queries) UpdateContacts(ctx context.Context, arg UpdateContactsParams) 
 		arg.Emails,
 		arg.Instagrams,
 		arg.Tags,
+		arg.Sources,
 		arg.OwnerIds,
 		arg.OwnerNames,
 		arg.CustomFields,
@@ -694,76 +582,201 @@ func (q *Queries) UpdateContacts(ctx context.Context, arg UpdateContactsParams) 
 	return err
 }
 
-const updateConversations = `-- name: UpdateConversations :exec
-UPDATE conversations v
-SET status = r.status, last_message_at = nullif(r.last_message_at, 'epoch'::timestamptz),
-  last_inbound_at = nullif(r.last_inbound_at, 'epoch'::timestamptz), updated_at = $1,
-  closed_at = CASE WHEN r.status = 'closed' THEN coalesce(v.closed_at, $1) END
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS status,
-  unnest($4::timestamptz[]) AS last_message_at, unnest($5::timestamptz[]) AS last_inbound_at) AS r
-WHERE v.id = ANY($2::uuid[]) AND v.id = r.id
+const saveConversations = `-- name: SaveConversations :exec
+INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel, status, last_message_at, last_inbound_at, created_at,
+  updated_at, closed_at)
+SELECT r.id, $1, r.connection_id, r.contact_id, r.channel, r.status, nullif(r.last_message_at, 'epoch'::timestamptz),
+  nullif(r.last_inbound_at, 'epoch'::timestamptz), $2, $2, nullif(r.closed_at, 'epoch'::timestamptz)
+FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::uuid[]) AS connection_id, unnest($5::uuid[]) AS contact_id,
+  unnest($6::text[]) AS channel, unnest($7::text[]) AS status, unnest($8::timestamptz[]) AS last_message_at,
+  unnest($9::timestamptz[]) AS last_inbound_at, unnest($10::timestamptz[]) AS closed_at,
+  generate_subscripts($3::uuid[], 1) AS position) AS r
+ORDER BY r.position
+ON CONFLICT (id) DO UPDATE
+SET contact_id = excluded.contact_id, status = excluded.status, last_message_at = excluded.last_message_at,
+  last_inbound_at = excluded.last_inbound_at, updated_at = excluded.updated_at, closed_at = excluded.closed_at
 `
 
-type UpdateConversationsParams struct {
+type SaveConversationsParams struct {
+	TenantID      uuid.UUID
 	At            time.Time
 	Ids           []uuid.UUID
+	ConnectionIds []uuid.UUID
+	ContactIds    []uuid.UUID
+	Channels      []string
 	Statuses      []string
 	LastMessageAt []time.Time
 	LastInboundAt []time.Time
+	ClosedAt      []time.Time
 }
 
-func (q *Queries) UpdateConversations(ctx context.Context, arg UpdateConversationsParams) error {
-	_, err := q.db.Exec(ctx, updateConversations,
+// New ones, and those that changed, in the order of the arrays: one is closed before
+// another is open. The epoch is null.
+func (q *Queries) SaveConversations(ctx context.Context, arg SaveConversationsParams) error {
+	_, err := q.db.Exec(ctx, saveConversations,
+		arg.TenantID,
 		arg.At,
 		arg.Ids,
+		arg.ConnectionIds,
+		arg.ContactIds,
+		arg.Channels,
 		arg.Statuses,
 		arg.LastMessageAt,
 		arg.LastInboundAt,
+		arg.ClosedAt,
 	)
 	return err
 }
 
-const updateMessages = `-- name: UpdateMessages :exec
-UPDATE messages m
-SET type = r.type, text = nullif(r.text, ''), content = r.content::json, raw = CASE WHEN r.deleted_at = 'epoch'::timestamptz THEN m.raw END,
-  status = r.status, status_at = nullif(r.status_at, 'epoch'::timestamptz), error = nullif(r.error, '')::json,
-  pricing = nullif(r.pricing, '')::json, edited_at = nullif(r.edited_at, 'epoch'::timestamptz),
-  deleted_at = nullif(r.deleted_at, 'epoch'::timestamptz), updated_at = $1
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS type, unnest($4::text[]) AS text, unnest($5::text[]) AS content,
-  unnest($6::text[]) AS status, unnest($7::timestamptz[]) AS status_at, unnest($8::text[]) AS error,
-  unnest($9::text[]) AS pricing, unnest($10::timestamptz[]) AS edited_at,
-  unnest($11::timestamptz[]) AS deleted_at) AS r
-WHERE m.id = ANY($2::uuid[]) AND m.id = r.id
+const saveIdentities = `-- name: SaveIdentities :exec
+INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
+SELECT r.value, r.kind, r.scope, $1, r.contact_id
+FROM (SELECT unnest($2::text[]) AS value, unnest($3::text[]) AS kind, unnest($4::text[]) AS scope,
+  unnest($5::uuid[]) AS contact_id) AS r
+ON CONFLICT (value, kind, scope, tenant_id) DO UPDATE SET contact_id = excluded.contact_id
 `
 
-type UpdateMessagesParams struct {
-	At        time.Time
-	Ids       []uuid.UUID
-	Types     []string
-	Texts     []string
-	Contents  []string
-	Statuses  []string
-	StatusAt  []time.Time
-	Errors    []string
-	Pricings  []string
-	EditedAt  []time.Time
-	DeletedAt []time.Time
+type SaveIdentitiesParams struct {
+	TenantID   uuid.UUID
+	Identities []string
+	Kinds      []string
+	Scopes     []string
+	ContactIds []uuid.UUID
 }
 
-// What Meta sent goes when its sender takes it back.
-func (q *Queries) UpdateMessages(ctx context.Context, arg UpdateMessagesParams) error {
-	_, err := q.db.Exec(ctx, updateMessages,
+func (q *Queries) SaveIdentities(ctx context.Context, arg SaveIdentitiesParams) error {
+	_, err := q.db.Exec(ctx, saveIdentities,
+		arg.TenantID,
+		arg.Identities,
+		arg.Kinds,
+		arg.Scopes,
+		arg.ContactIds,
+	)
+	return err
+}
+
+const saveMessages = `-- name: SaveMessages :exec
+INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, external_id, type, text, content,
+  raw, status, status_at, error, pricing, standby, sent_at, edited_at, deleted_at, created_at, updated_at)
+SELECT r.id, $1, r.connection_id, r.conversation_id, r.contact_id, r.channel, r.direction, r.external_id, r.type, nullif(r.text, ''),
+  r.content::json, nullif(r.raw, ''), r.status, nullif(r.status_at, 'epoch'::timestamptz), nullif(r.error, '')::json, nullif(r.pricing, '')::json,
+  r.standby, r.sent_at, nullif(r.edited_at, 'epoch'::timestamptz), nullif(r.deleted_at, 'epoch'::timestamptz), $2, $2
+FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::uuid[]) AS connection_id, unnest($5::uuid[]) AS conversation_id,
+  unnest($6::uuid[]) AS contact_id, unnest($7::text[]) AS channel, unnest($8::text[]) AS direction,
+  unnest($9::text[]) AS external_id, unnest($10::text[]) AS type, unnest($11::text[]) AS text,
+  unnest($12::text[]) AS content, unnest($13::bytea[]) AS raw, unnest($14::text[]) AS status,
+  unnest($15::timestamptz[]) AS status_at, unnest($16::text[]) AS error, unnest($17::text[]) AS pricing,
+  unnest($18::boolean[]) AS standby, unnest($19::timestamptz[]) AS sent_at,
+  unnest($20::timestamptz[]) AS edited_at, unnest($21::timestamptz[]) AS deleted_at) AS r
+ON CONFLICT (id) DO UPDATE
+SET contact_id = excluded.contact_id, type = excluded.type, text = excluded.text, content = excluded.content,
+  raw = CASE WHEN excluded.deleted_at IS NULL THEN messages.raw END, status = excluded.status, status_at = excluded.status_at,
+  error = excluded.error, pricing = excluded.pricing, edited_at = excluded.edited_at, deleted_at = excluded.deleted_at,
+  updated_at = excluded.updated_at
+`
+
+type SaveMessagesParams struct {
+	TenantID        uuid.UUID
+	At              time.Time
+	Ids             []uuid.UUID
+	ConnectionIds   []uuid.UUID
+	ConversationIds []uuid.UUID
+	ContactIds      []uuid.UUID
+	Channels        []string
+	Directions      []string
+	ExternalIds     []string
+	Types           []string
+	Texts           []string
+	Contents        []string
+	Raws            [][]byte
+	Statuses        []string
+	StatusAt        []time.Time
+	Errors          []string
+	Pricings        []string
+	Standbys        []bool
+	SentAt          []time.Time
+	EditedAt        []time.Time
+	DeletedAt       []time.Time
+}
+
+// New ones, and those that changed: what Meta sent is kept unless the sender took the
+// message back. Empty is null, of texts too: Meta sends none that is empty. So is the
+// epoch.
+func (q *Queries) SaveMessages(ctx context.Context, arg SaveMessagesParams) error {
+	_, err := q.db.Exec(ctx, saveMessages,
+		arg.TenantID,
 		arg.At,
 		arg.Ids,
+		arg.ConnectionIds,
+		arg.ConversationIds,
+		arg.ContactIds,
+		arg.Channels,
+		arg.Directions,
+		arg.ExternalIds,
 		arg.Types,
 		arg.Texts,
 		arg.Contents,
+		arg.Raws,
 		arg.Statuses,
 		arg.StatusAt,
 		arg.Errors,
 		arg.Pricings,
+		arg.Standbys,
+		arg.SentAt,
 		arg.EditedAt,
 		arg.DeletedAt,
 	)
 	return err
+}
+
+const whoIs = `-- name: WhoIs :many
+SELECT p.value::text AS value, p.kind::text AS kind, p.scope::text AS scope, i.contact_id
+FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p
+CROSS JOIN LATERAL (SELECT k.contact_id FROM contact_identities k
+  WHERE k.value = p.value AND k.kind = p.kind AND k.scope = p.scope AND k.tenant_id = $4 LIMIT 1) AS i
+`
+
+type WhoIsParams struct {
+	Identities []string
+	Kinds      []string
+	Scopes     []string
+	TenantID   uuid.UUID
+}
+
+type WhoIsRow struct {
+	Value     string
+	Kind      string
+	Scope     string
+	ContactID uuid.UUID
+}
+
+// Asked when the contacts are locked: until then it may change.
+func (q *Queries) WhoIs(ctx context.Context, arg WhoIsParams) ([]WhoIsRow, error) {
+	rows, err := q.db.Query(ctx, whoIs,
+		arg.Identities,
+		arg.Kinds,
+		arg.Scopes,
+		arg.TenantID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WhoIsRow
+	for rows.Next() {
+		var i WhoIsRow
+		if err := rows.Scan(
+			&i.Value,
+			&i.Kind,
+			&i.Scope,
+			&i.ContactID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

@@ -778,11 +778,11 @@ func TestQueries_AreBackedByIndexes(t *testing.T) {
 	sessions := func() map[string]*session {
 		return map[string]*session{
 			"worker": prepare(t, d.URL(testenv.Worker), workerQueries()),
-			"api":    prepare(t, d.URL(testenv.API), apiQueries()),
+			"api":    prepare(t, d.URL(testenv.API), append(apiQueries(), inboundQueries()...)),
 		}
 	}
 	empty := sessions()
-	if _, err := super.Exec(t.Context(), fill); err != nil {
+	if _, err := super.Exec(t.Context(), fill+fillChannels); err != nil {
 		t.Fatal(err)
 	}
 	for role, s := range empty {

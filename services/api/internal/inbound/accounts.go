@@ -1,7 +1,9 @@
 package inbound
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -108,35 +110,38 @@ func (s *Service) deleted(ctx context.Context, tenant uuid.UUID) (bool, error) {
 }
 
 // directory is the connections of accounts.
-type directory struct {
-	byID, byPage map[account]db.FindConnectionsRow
-}
+type directory map[account]db.FindConnectionsRow
 
 // of finds the connection of an update by the likeliest of its accounts.
 func (d directory) of(u *updates.Update) (row db.FindConnectionsRow, ok bool) {
 	for _, id := range u.Accounts {
-		at := account{u.Channel, id}
-		if row, ok = d.byID[at]; ok {
-			return row, true
-		}
-		if row, ok = d.byPage[at]; ok {
+		if row, ok = d[account{u.Channel, id}]; ok {
 			return row, true
 		}
 	}
 	return row, false
 }
 
+var errUnknown = errors.New("nobody has connected the account")
+
+// find looks accounts up, those that were found in the last second excepted. That an
+// account is unknown is not remembered: it may be connected at this moment.
 func (s *Service) find(ctx context.Context, all []updates.Update) (directory, error) {
-	d := directory{map[account]db.FindConnectionsRow{}, map[account]db.FindConnectionsRow{}}
+	d := directory{}
 	asked := map[account]bool{}
 	var channels, ids []string
 	for i := range all {
 		for _, id := range all[i].Accounts {
 			at := account{all[i].Channel, id}
-			if !asked[at] {
-				asked[at] = true
-				channels, ids = append(channels, string(at.channel)), append(ids, id)
+			if asked[at] {
+				continue
 			}
+			asked[at] = true
+			if row, err := s.known.Get(at, func() (row db.FindConnectionsRow, err error) { return row, errUnknown }); err == nil {
+				d[at] = row
+				continue
+			}
+			channels, ids = append(channels, string(at.channel)), append(ids, id)
 		}
 	}
 	if len(ids) == 0 {
@@ -146,14 +151,30 @@ func (s *Service) find(ctx context.Context, all []updates.Update) (directory, er
 	if err != nil {
 		return d, fmt.Errorf("find connections: %w", err)
 	}
-	for _, row := range rows {
-		channel := messaging.Channel(row.Channel)
-		d.byID[account{channel, row.ExternalID}] = row
-		// A page has one account on Instagram. Of two that say so, the older one.
-		page := account{channel, row.PageID}
-		if other, ok := d.byPage[page]; row.PageID != "" && (!ok || row.ID.String() < other.ID.String()) {
-			d.byPage[page] = row
+	for at, row := range byAccount(rows) {
+		if !asked[at] {
+			continue
+		}
+		if d[at], err = s.known.Get(at, func() (db.FindConnectionsRow, error) { return row, nil }); err != nil {
+			return d, err
 		}
 	}
 	return d, nil
+}
+
+// byAccount are connections by the accounts that they are found by: their own, and the
+// page of one on Instagram. A page has one account there; of two that say so, the
+// older one is meant.
+func byAccount(rows []db.FindConnectionsRow) directory {
+	d := directory{}
+	slices.SortFunc(rows, func(a, b db.FindConnectionsRow) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	for _, row := range slices.Backward(rows) {
+		if row.PageID != "" {
+			d[account{messaging.Channel(row.Channel), row.PageID}] = row
+		}
+	}
+	for _, row := range rows {
+		d[account{messaging.Channel(row.Channel), row.ExternalID}] = row
+	}
+	return d
 }

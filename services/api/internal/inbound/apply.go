@@ -20,9 +20,9 @@ func (s *state) apply(ctx context.Context, t *told) error {
 	case updates.Receipt:
 		return s.confirm(t, p)
 	case updates.Edit:
-		return s.amend(t, p.ExternalID, change{At: t.At, Edit: &p})
+		return s.amend(ctx, t, p.ExternalID, change{At: t.At, Edit: &p})
 	case updates.Removal:
-		return s.amend(t, p.ExternalID, change{At: t.At, Removal: &p})
+		return s.amend(ctx, t, p.ExternalID, change{At: t.At, Removal: &p})
 	case updates.IdentityChange:
 		return s.rename(ctx, t, p)
 	default:
@@ -61,7 +61,7 @@ func (s *state) arrive(ctx context.Context, t *told, p updates.Message) error {
 	m := &message{Message: messaging.Message{
 		ID: id, ExternalID: p.ExternalID, Channel: t.Channel, Direction: messaging.Inbound, Type: p.Type, Text: p.Text, Content: p.Content,
 		Status: messaging.Received, Standby: t.Standby, SentAt: t.At, Raw: t.Raw,
-	}, conversation: v, contact: c, connection: t.connection.ID, statusAt: t.At, fresh: true}
+	}, connection: t.connection.ID, conversationID: v.ID, contactID: c.ID, statusAt: t.At, fresh: true}
 	if p.Echo {
 		m.Direction, m.Status = messaging.Outbound, messaging.Sent
 	}
@@ -91,7 +91,7 @@ func (s *state) converse(t *told, c *contact, inbound bool, by messaging.Actor) 
 			ID: id, Channel: t.Channel, ConnectionID: t.connection.ID, Status: messaging.Open, CreatedAt: s.at,
 		}, contact: c, fresh: true}
 		v.advance(t.At, inbound)
-		s.conversations[id], s.open[at], s.newConversations = v, v, append(s.newConversations, v)
+		s.conversations[id], s.open[at] = v, v
 		s.raise(messaging.ConversationCreated(v.Conversation, c.Contact, by))
 		return v, nil
 	}
@@ -142,26 +142,32 @@ func (s *state) confirm(t *told, p updates.Receipt) error {
 		s.keep(t)
 		return nil
 	}
-	s.reached = append(s.reached, receiptUpTo{thread{c.ID, t.connection.ID}, p.Watermark, t.At, p.Status})
+	receipt := change{At: t.At, Receipt: &p}
+	for _, m := range s.messages {
+		if m.contactID == c.ID && m.connection == t.connection.ID && m.Status != messaging.Failed && !m.SentAt.After(p.Watermark) {
+			receipt.apply(m)
+		}
+	}
 	return nil
 }
 
 // amend edits or removes a message.
-func (s *state) amend(t *told, externalID string, c change) error {
+func (s *state) amend(ctx context.Context, t *told, externalID string, c change) error {
 	m := s.messages[t.key(externalID)]
 	if m == nil {
 		return s.keepChange(t, externalID, c)
 	}
+	v, with, err := s.where(ctx, m)
+	if err != nil {
+		return err
+	}
 	before := m.Message
 	c.apply(m)
-	if m.conversation == nil || m.contact == nil {
-		return errOvertaken
-	}
-	by := messaging.By(m.contact.Contact)
+	by := messaging.By(with.Contact)
 	if m.Direction == messaging.Outbound {
 		by = messaging.System
 	}
-	if e, ok := messaging.MessageChanged(before, m.Message, m.conversation.Conversation, m.contact.Contact, by); ok {
+	if e, ok := messaging.MessageChanged(before, m.Message, v.Conversation, with.Contact, by); ok {
 		s.raise(e)
 	}
 	return nil

@@ -34,7 +34,9 @@ import (
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
+	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 // Service implements what Meta calls.
@@ -45,6 +47,7 @@ type Service struct {
 	metrics metrics
 	log     *slog.Logger
 
+	known  *recent.Cache[account, db.FindConnectionsRow]
 	seldom rate.Sometimes // what anybody, or any account, can make us log
 }
 
@@ -54,7 +57,10 @@ type refuser interface {
 	Refuse(ctx context.Context, tenant uuid.UUID) error
 }
 
-const logEvery = time.Minute
+const (
+	logEvery    = time.Minute
+	maxAccounts = 10_000 // that are remembered
+)
 
 // VerifyMetaWebhook serves GET /webhooks/meta.
 func (s *Service) VerifyMetaWebhook(ctx context.Context, req openapi.VerifyMetaWebhookRequestObject) (openapi.VerifyMetaWebhookResponseObject, error) {

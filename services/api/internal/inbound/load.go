@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,12 +25,19 @@ import (
 type wanted struct {
 	people   map[identity]bool
 	messages map[messageKey]bool // that it tells of
-	changing map[messageKey]bool // those of them whose conversations hear of it
 	arriving map[messageKey]bool // those that may be new
+	reached  []reach
+}
+
+// reach is up to when a person has got what an account wrote.
+type reach struct {
+	identity
+	connection uuid.UUID
+	until      time.Time
 }
 
 func want(b batch) wanted {
-	w := wanted{map[identity]bool{}, map[messageKey]bool{}, map[messageKey]bool{}, map[messageKey]bool{}}
+	w := wanted{people: map[identity]bool{}, messages: map[messageKey]bool{}, arriving: map[messageKey]bool{}}
 	person := func(t *told, p updates.Person) {
 		for _, id := range identitiesOf(p, t) {
 			w.people[id] = true
@@ -42,15 +50,20 @@ func want(b batch) wanted {
 			person(t, p.Person)
 			w.messages[t.key(p.ExternalID)], w.arriving[t.key(p.ExternalID)] = true, true
 		case updates.Edit:
-			w.messages[t.key(p.ExternalID)], w.changing[t.key(p.ExternalID)] = true, true
+			person(t, p.Person) // whose conversation hears of it
+			w.messages[t.key(p.ExternalID)] = true
 		case updates.Removal:
-			w.messages[t.key(p.ExternalID)], w.changing[t.key(p.ExternalID)] = true, true
+			person(t, p.Person)
+			w.messages[t.key(p.ExternalID)] = true
 		case updates.Receipt:
 			for _, id := range p.ExternalIDs {
 				w.messages[t.key(id)] = true
 			}
 			if !p.Watermark.IsZero() {
 				person(t, p.Person)
+				for _, id := range identitiesOf(p.Person, t) {
+					w.reached = append(w.reached, reach{id, t.connection.ID, p.Watermark})
+				}
 			}
 		case updates.IdentityChange:
 			person(t, p.Old)
@@ -58,6 +71,14 @@ func want(b batch) wanted {
 		}
 	}
 	return w
+}
+
+// key is what the message is known by; of one that has no id of Meta's yet, ours.
+func (m *message) key() messageKey {
+	if m.ExternalID == "" {
+		return messageKey{m.ID.String(), uuid.Nil}
+	}
+	return messageKey{m.ExternalID, m.connection}
 }
 
 func (t *told) key(externalID string) messageKey { return messageKey{externalID, t.connection.ID} }
@@ -87,15 +108,18 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 	var (
 		round         store.Round
 		contacts      []db.Contact
-		identities    []db.IdentitiesOfRow
+		identities    []db.WhoIsRow
 		conversations []db.Conversation
 		messages      []db.LockMessagesRow
+		unread        []db.LockUnreadRow
 		kept          []db.KeptChangesRow
 	)
+	if err := round.Do(func(q *db.Queries) error { return q.PlanOnce(ctx) }); err != nil {
+		return nil, err
+	}
 	people := peopleOf(b.tenant, w.people)
-	changingIDs, changingConnections := columns(w.changing)
-	if len(w.people)+len(w.changing) > 0 {
-		if err := errorsOf(
+	if len(w.people) > 0 {
+		if err := errors.Join(
 			round.Do(func(q *db.Queries) error {
 				return q.LockStrangers(ctx, db.LockStrangersParams{
 					Keys: people.keys, Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
@@ -104,19 +128,16 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 			store.Ask(&round, &contacts, func(q *db.Queries) ([]db.Contact, error) {
 				return q.LockContacts(ctx, db.LockContactsParams{
 					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
-					ExternalIds: changingIDs, ConnectionIds: changingConnections,
 				})
 			}),
-			store.Ask(&round, &identities, func(q *db.Queries) ([]db.IdentitiesOfRow, error) {
-				return q.IdentitiesOf(ctx, db.IdentitiesOfParams{
+			store.Ask(&round, &identities, func(q *db.Queries) ([]db.WhoIsRow, error) {
+				return q.WhoIs(ctx, db.WhoIsParams{
 					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
-					ExternalIds: changingIDs, ConnectionIds: changingConnections,
 				})
 			}),
 			store.Ask(&round, &conversations, func(q *db.Queries) ([]db.Conversation, error) {
 				return q.LockConversations(ctx, db.LockConversationsParams{
 					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
-					ExternalIds: changingIDs, ConnectionIds: changingConnections,
 				})
 			}),
 		); err != nil {
@@ -131,16 +152,29 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 			return nil, err
 		}
 	}
+	if len(w.reached) > 0 {
+		p := db.LockUnreadParams{TenantID: b.tenant}
+		for _, r := range w.reached {
+			p.Identities, p.Kinds, p.Scopes = append(p.Identities, r.value), append(p.Kinds, r.kind), append(p.Scopes, r.scope)
+			p.ConnectionIds, p.Until = append(p.ConnectionIds, r.connection), append(p.Until, r.until)
+		}
+		if err := store.Ask(&round, &unread, func(q *db.Queries) ([]db.LockUnreadRow, error) { return q.LockUnread(ctx, p) }); err != nil {
+			return nil, err
+		}
+	}
 	if len(w.arriving) > 0 {
 		ids, connections := columns(w.arriving)
 		if err := store.Ask(&round, &kept, func(q *db.Queries) ([]db.KeptChangesRow, error) {
-			return q.KeptChanges(ctx, ids, connections)
+			return q.KeptChanges(ctx, ids, connections, b.tenant)
 		}); err != nil {
 			return nil, err
 		}
 	}
 	if err := round.Send(ctx, tx); err != nil {
 		return nil, err
+	}
+	for _, row := range unread {
+		messages = append(messages, db.LockMessagesRow(row))
 	}
 	s := &state{
 		q: q, tenant: b.tenant, at: time.Now().Truncate(time.Millisecond),
@@ -151,10 +185,8 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 	return s, s.fill(contacts, identities, conversations, messages, kept)
 }
 
-func errorsOf(errs ...error) error { return cmp.Or(errs...) }
-
 // fill puts rows into the state.
-func (s *state) fill(contacts []db.Contact, identities []db.IdentitiesOfRow, conversations []db.Conversation, messages []db.LockMessagesRow, kept []db.KeptChangesRow) error {
+func (s *state) fill(contacts []db.Contact, identities []db.WhoIsRow, conversations []db.Conversation, messages []db.LockMessagesRow, kept []db.KeptChangesRow) error {
 	for _, row := range contacts {
 		if row.MergedInto != nil {
 			return errOvertaken
@@ -168,7 +200,6 @@ func (s *state) fill(contacts []db.Contact, identities []db.IdentitiesOfRow, con
 		}
 		id := identity{row.Value, row.Kind, row.Scope}
 		s.identities[id] = c.ID
-		c.Identities = append(c.Identities, shown(id))
 	}
 	s.stored = maps.Clone(s.identities)
 	for _, row := range conversations {
@@ -187,8 +218,8 @@ func (s *state) fill(contacts []db.Contact, identities []db.IdentitiesOfRow, con
 		if err != nil {
 			return err
 		}
-		m.conversation, m.contact = s.conversations[row.ConversationID], s.contacts[row.ContactID]
-		s.messages[messageKey{m.ExternalID, m.connection}] = m
+		m.conversationID, m.contactID = row.ConversationID, row.ContactID
+		s.messages[m.key()] = m
 	}
 	for _, row := range kept {
 		c, err := changeOf(row.Change)
@@ -208,7 +239,7 @@ func shown(id identity) messaging.Identity {
 func contactOf(row db.Contact) *contact {
 	c := &contact{Contact: messaging.Contact{
 		ID: row.ID, Name: row.Name, Phone: row.Phone, Email: row.Email, Tags: row.Tags, Instagram: row.Instagram,
-		Source: messaging.Channel(row.Source), CustomFields: row.CustomFields, Identities: []messaging.Identity{},
+		Source: messaging.Channel(row.Source), CustomFields: row.CustomFields,
 		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}, profile: text(row.ProfileName)}
 	c.Owner = agentOf(row.OwnerID, row.OwnerName)
@@ -243,6 +274,49 @@ func messageOf(row db.LockMessagesRow) (*message, error) {
 		return nil, fmt.Errorf("content of message %s: %w", row.ID, err)
 	}
 	return m, nil
+}
+
+// identify reads all that a contact is known by, once.
+func (s *state) identify(ctx context.Context, c *contact) error {
+	if c.Identities != nil {
+		return nil
+	}
+	rows, err := s.q.IdentitiesOf(ctx, c.ID, s.tenant)
+	if err != nil {
+		return fmt.Errorf("read what a contact is known by: %w", err)
+	}
+	c.Identities = []messaging.Identity{}
+	for _, row := range rows {
+		id := identity{row.Value, row.Kind, row.Scope}
+		s.stored[id], s.identities[id] = c.ID, c.ID
+		c.Identities = append(c.Identities, shown(id))
+	}
+	return nil
+}
+
+// where is the conversation and the contact of a message that is to be changed. They
+// are locked already unless the conversation is closed, or Meta does not say whose
+// message it is.
+func (s *state) where(ctx context.Context, m *message) (*conversation, *contact, error) {
+	c := s.contacts[m.contactID]
+	if c == nil {
+		row, err := s.q.LockContact(ctx, m.contactID)
+		if err != nil {
+			return nil, nil, fmt.Errorf("lock the contact of a message: %w", err)
+		}
+		c = contactOf(row)
+		s.contacts[c.ID] = c
+	}
+	v := s.conversations[m.conversationID]
+	if v == nil {
+		row, err := s.q.LockConversation(ctx, m.conversationID)
+		if err != nil {
+			return nil, nil, fmt.Errorf("lock the conversation of a message: %w", err)
+		}
+		v = conversationOf(row, c)
+		s.conversations[v.ID] = v
+	}
+	return v, c, nil
 }
 
 // persons are identities, a column each, in the order in which they are locked.

@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
@@ -9,6 +10,8 @@ import (
 	"github.com/primezap/primezap/pkg/meta"
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
 	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 // metrics tell what Meta told and what became of it.
@@ -51,6 +54,7 @@ func newMetrics(registry prometheus.Registerer) metrics {
 func New(s *store.Store, config meta.Config, tenants refuser, registry prometheus.Registerer, log *slog.Logger) *Service {
 	return &Service{
 		store: s, config: config, tenants: tenants, metrics: newMetrics(registry), log: log,
+		known:  recent.New[account, db.FindConnectionsRow](maxAccounts, time.Now),
 		seldom: rate.Sometimes{First: 1, Interval: logEvery},
 	}
 }

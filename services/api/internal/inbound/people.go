@@ -24,6 +24,12 @@ func (s *state) meet(ctx context.Context, t *told, p updates.Person) (*contact, 
 	if c == nil {
 		return s.welcome(t, p, ids)
 	}
+	if !s.news(t, c, p, ids) {
+		return c, nil
+	}
+	if err := s.identify(ctx, c); err != nil {
+		return nil, err
+	}
 	before := c.snapshot()
 	if err := s.gather(ctx, c, ids); err != nil {
 		return nil, err
@@ -33,6 +39,19 @@ func (s *state) meet(ctx context.Context, t *told, p updates.Person) (*contact, 
 		s.raise(e)
 	}
 	return c, nil
+}
+
+// news says whether there is anything about a contact that is not stored.
+func (s *state) news(t *told, c *contact, p updates.Person, ids []identity) bool {
+	for _, id := range ids {
+		if s.identities[id] != c.ID {
+			return true
+		}
+	}
+	name := messaging.Clean(p.Name, maxName)
+	username := messaging.Clean(p.Username, maxName)
+	return name != "" && name != c.profile || p.Phone != "" && c.Phone == nil ||
+		username != "" && t.Channel == messaging.Instagram && username != text(c.Instagram)
 }
 
 // known is the contact of the first identity that is some contact's, nil if none is.
@@ -55,7 +74,7 @@ func (s *state) welcome(t *told, p updates.Person, ids []identity) (*contact, er
 		ID: id, Name: messaging.DisplayName(p.Name, p.Username, p.Phone, t.Channel, ids[0].value), Source: t.Channel,
 		Identities: []messaging.Identity{}, CreatedAt: s.at, UpdatedAt: s.at,
 	}, fresh: true}
-	s.contacts[id], s.newContacts = c, append(s.newContacts, c)
+	s.contacts[id] = c
 	s.learn(t, c, p, ids)
 	s.raise(messaging.ContactCreated(c.Contact))
 	return c, nil
@@ -131,36 +150,46 @@ func (c *contact) unnamed(p updates.Person) bool {
 // merge makes one contact of two. Of two open conversations on a connection, the
 // one that was silent for longer is closed.
 func (s *state) merge(ctx context.Context, into, from *contact) error {
+	if err := s.identify(ctx, from); err != nil {
+		return err
+	}
 	for _, id := range from.Identities {
 		s.identities[identity{id.Value, id.Kind, id.Account}] = into.ID
 		into.Identities = append(into.Identities, id)
 	}
 	from.Identities = nil
+	if !from.fresh {
+		if err := s.adopt(ctx, from); err != nil {
+			return err
+		}
+	}
 	for _, v := range s.conversations {
 		if v.contact != from {
 			continue
 		}
-		v.contact = into
+		v.contact, v.changed = into, true
+		s.moved = append(s.moved, v)
 		if v.Status == messaging.Closed {
 			continue
 		}
 		delete(s.open, thread{from.ID, v.ConnectionID})
 		at := thread{into.ID, v.ConnectionID}
-		if other := s.open[at]; other != nil {
-			older := v
-			if v.after(other) {
-				older, s.open[at] = other, v
-			}
-			if err := s.close(ctx, older, into); err != nil {
-				return err
-			}
+		other := s.open[at]
+		if other == nil {
+			s.open[at] = v
 			continue
 		}
-		s.open[at] = v
+		older := v
+		if v.after(other) {
+			older, s.open[at] = other, v
+		}
+		if err := s.close(ctx, older, into); err != nil {
+			return err
+		}
 	}
 	for _, m := range s.messages {
-		if m.contact == from {
-			m.contact = into
+		if m.contactID == from.ID {
+			m.contactID, m.changed = into.ID, true
 		}
 	}
 	into.inherit(from)
@@ -169,7 +198,20 @@ func (s *state) merge(ctx context.Context, into, from *contact) error {
 		ID: from.ID, Name: from.Source.Title(), Source: from.Source, CreatedAt: from.CreatedAt,
 	}, mergedInto: into.ID, fresh: from.fresh}
 	from.touch(s)
-	s.merged = append(s.merged, merger{from, into})
+	return nil
+}
+
+// adopt reads what of a contact's conversations is not in the state: the closed ones.
+func (s *state) adopt(ctx context.Context, from *contact) error {
+	rows, err := s.q.LockConversationsOf(ctx, from.ID, s.tenant)
+	if err != nil {
+		return fmt.Errorf("read the conversations of a contact: %w", err)
+	}
+	for _, row := range rows {
+		if s.conversations[row.ID] == nil {
+			s.conversations[row.ID] = conversationOf(row, from)
+		}
+	}
 	return nil
 }
 
@@ -191,7 +233,7 @@ func (s *state) close(ctx context.Context, v *conversation, with *contact) error
 		}
 	}
 	for _, m := range s.newMessages {
-		if m.conversation == v {
+		if m.conversationID == v.ID {
 			messages++
 		}
 	}
@@ -246,6 +288,9 @@ func (s *state) rename(ctx context.Context, t *told, change updates.IdentityChan
 	if c == nil || len(is) == 0 {
 		s.keep(t)
 		return nil
+	}
+	if err := s.identify(ctx, c); err != nil {
+		return err
 	}
 	before := c.snapshot()
 	if err := s.gather(ctx, c, is); err != nil {

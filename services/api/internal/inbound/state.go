@@ -28,13 +28,10 @@ type state struct {
 	kept          map[messageKey][]change // told of messages before they came
 
 	// In the order in which they came to be.
-	newContacts      []*contact
-	newConversations []*conversation
-	newMessages      []*message
-	merged           []merger
-	reached          []receiptUpTo
-	keeping          []keeping
-	events           []outbox.Event
+	newMessages []*message
+	moved       []*conversation // whose messages are another contact's now
+	keeping     []keeping
+	events      []outbox.Event
 
 	duplicates map[messaging.Channel]int
 }
@@ -66,22 +63,12 @@ type conversation struct {
 
 type message struct {
 	messaging.Message
-	conversation   *conversation
-	contact        *contact
 	connection     uuid.UUID
+	conversationID uuid.UUID
+	contactID      uuid.UUID
 	statusAt       time.Time
 	pricing        json.RawMessage
 	fresh, changed bool
-}
-
-// merger is a contact that turned out to be another one.
-type merger struct{ from, into *contact }
-
-// receiptUpTo says that all of a thread up to a time has come as far as status.
-type receiptUpTo struct {
-	thread
-	until, at time.Time
-	status    messaging.Status
 }
 
 // keeping is an update that is kept as it came.
