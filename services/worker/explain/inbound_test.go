@@ -11,31 +11,29 @@ import (
 	"github.com/primezap/primezap/pkg/store/db"
 )
 
-const people = 50_000
-
-// person is the id of the nth contact, conversation, message and so on.
-func person(n int) uuid.UUID { return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-c000-%012d", n)) }
+// sender is the id of the nth contact, conversation, message and so on.
+func sender(n int) uuid.UUID { return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-e000-%012d", n)) }
 
 // fillChannels has people who each wrote four messages: in an open conversation
 // every tenth, and every thousandth on Messenger.
 const fillChannels = `
 INSERT INTO contacts (id, tenant_id, name, source)
-	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp' FROM generate_series(0, 49999) AS n;
+	SELECT ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp' FROM generate_series(0, 19999) AS n;
 INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
-	SELECT k || n, k, '', '0198f000-0000-7000-8000-000000000001', ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid
-	FROM generate_series(0, 49999) AS n, unnest(ARRAY['phone', 'user_id']) AS k;
+	SELECT k || n, k, '', '0198f000-0000-7000-8000-000000000001', ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid
+	FROM generate_series(0, 19999) AS n, unnest(ARRAY['phone', 'user_id']) AS k;
 INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel, status)
-	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-c000-000000000000',
-		('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 1000 = 0 THEN 'facebook' ELSE 'whatsapp' END,
-		CASE WHEN n % 10 = 0 THEN 'open' ELSE 'closed' END FROM generate_series(0, 49999) AS n;
+	SELECT ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-e000-000000000000',
+		('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 1000 = 0 THEN 'facebook' ELSE 'whatsapp' END,
+		CASE WHEN n % 10 = 0 THEN 'open' ELSE 'closed' END FROM generate_series(0, 19999) AS n;
 INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, external_id, type, status, sent_at)
-	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-c000-000000000000',
-		('0198f000-0000-7000-c000-' || lpad((n % 50000)::text, 12, '0'))::uuid, ('0198f000-0000-7000-c000-' || lpad((n % 50000)::text, 12, '0'))::uuid,
-		CASE WHEN n % 1000 = 0 THEN 'facebook' ELSE 'whatsapp' END, CASE WHEN n < 100000 THEN 'outbound' ELSE 'inbound' END, 'm' || n, 'text',
-		CASE WHEN n < 100000 THEN 'sent' ELSE 'received' END, now() - interval '1 day' FROM generate_series(0, 199999) AS n;
+	SELECT ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-e000-000000000000',
+		('0198f000-0000-7000-e000-' || lpad((n % 20000)::text, 12, '0'))::uuid, ('0198f000-0000-7000-e000-' || lpad((n % 20000)::text, 12, '0'))::uuid,
+		CASE WHEN n % 1000 = 0 THEN 'facebook' ELSE 'whatsapp' END, CASE WHEN n < 40000 THEN 'outbound' ELSE 'inbound' END, 'm' || n, 'text',
+		CASE WHEN n < 40000 THEN 'sent' ELSE 'received' END, now() - interval '1 day' FROM generate_series(0, 79999) AS n;
 INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw, external_id, change)
-	SELECT gen_random_uuid(), '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-c000-000000000000', 'messages', sha256(n::text::bytea), '',
-		CASE WHEN n % 2 = 0 THEN 'm' || n END, CASE WHEN n % 2 = 0 THEN '{}'::json END FROM generate_series(0, 49999) AS n;
+	SELECT gen_random_uuid(), '0198f000-0000-7000-8000-000000000001', '0198f000-0000-7000-e000-000000000000', 'messages', sha256(n::text::bytea), '',
+		CASE WHEN n % 2 = 0 THEN 'm' || n END, CASE WHEN n % 2 = 0 THEN '{}'::json END FROM generate_series(0, 19999) AS n;
 `
 
 // inboundQueries are what is asked and written when Meta tells of messages: a
@@ -56,9 +54,9 @@ func inboundQueries() []query {
 		n := i * 10
 		for _, kind := range []string{"phone", "user_id"} {
 			keys, values = append(keys, int64(n)), append(values, fmt.Sprint(kind, n))
-			kinds, scopes, contacts = append(kinds, kind), append(scopes, ""), append(contacts, person(n))
+			kinds, scopes, contacts = append(kinds, kind), append(scopes, ""), append(contacts, sender(n))
 		}
-		ids, connections, externalIDs = append(ids, person(n)), append(connections, person(0)), append(externalIDs, fmt.Sprint("m", n))
+		ids, connections, externalIDs = append(ids, sender(n)), append(connections, sender(0)), append(externalIDs, fmt.Sprint("m", n))
 		empty, objects, lists = append(empty, ""), append(objects, "{}"), append(lists, "[]")
 		open, channel, no = append(open, "open"), append(channel, "whatsapp"), append(no, false)
 		times, never, raws = append(times, time.Now()), append(never, time.Unix(0, 0)), append(raws, []byte{})
@@ -76,7 +74,7 @@ func inboundQueries() []query {
 		{name: "WhoIs", rows: 6 * batch, call: func(q *db.Queries) {
 			_, _ = q.WhoIs(ctx, db.WhoIsParams{Identities: values, Kinds: kinds, Scopes: scopes, TenantID: tenant})
 		}},
-		{name: "IdentitiesOf", rows: 10, call: func(q *db.Queries) { _, _ = q.IdentitiesOf(ctx, person(10), tenant) }},
+		{name: "IdentitiesOf", rows: 10, call: func(q *db.Queries) { _, _ = q.IdentitiesOf(ctx, sender(10), tenant) }},
 		{name: "LockConversations", rows: 14 * batch, call: func(q *db.Queries) {
 			_, _ = q.LockConversations(ctx, db.LockConversationsParams{
 				Identities: values, Kinds: kinds, Scopes: scopes, TenantID: tenant,
@@ -84,7 +82,7 @@ func inboundQueries() []query {
 		}},
 		{name: "LockMessages", rows: 6 * batch, call: func(q *db.Queries) { _, _ = q.LockMessages(ctx, externalIDs, connections) }},
 		{name: "KeptChanges", rows: 6 * batch, call: func(q *db.Queries) { _, _ = q.KeptChanges(ctx, externalIDs, connections, tenant) }},
-		{name: "LockConversationsOf", rows: 10, call: func(q *db.Queries) { _, _ = q.LockConversationsOf(ctx, person(10), tenant) }},
+		{name: "LockConversationsOf", rows: 10, call: func(q *db.Queries) { _, _ = q.LockConversationsOf(ctx, sender(10), tenant) }},
 		{name: "LockUnread", rows: 20 * batch, call: func(q *db.Queries) {
 			_, _ = q.LockUnread(ctx, db.LockUnreadParams{
 				Identities: values, Kinds: kinds, Scopes: scopes, ConnectionIds: slices.Repeat(connections, 2), Until: slices.Repeat(times, 2), TenantID: tenant,
@@ -108,7 +106,7 @@ func inboundQueries() []query {
 				LastMessageAt: times, LastInboundAt: times, ClosedAt: never,
 			})
 		}},
-		{name: "MoveMessages", rows: 20, call: func(q *db.Queries) { _ = q.MoveMessages(ctx, person(20), person(10), tenant) }},
+		{name: "MoveMessages", rows: 20, call: func(q *db.Queries) { _ = q.MoveMessages(ctx, sender(20), sender(10), tenant) }},
 		{name: "SaveMessages", rows: 6 * batch, call: func(q *db.Queries) {
 			_ = q.SaveMessages(ctx, db.SaveMessagesParams{
 				TenantID: tenant, At: time.Now(), Ids: ids, ConnectionIds: connections, ConversationIds: ids, ContactIds: ids, Channels: channel,
