@@ -341,7 +341,11 @@ func TestServer_Close(t *testing.T) {
 			ended <- err
 		}()
 		<-waits
+		began := time.Now()
 		s.Close()
+		if took := time.Since(began); took > patience/2 { // the caller gives up after patience
+			t.Errorf("ended after %s", took)
+		}
 		if err := <-ended; err == nil {
 			t.Error("the request was answered whole")
 		}
