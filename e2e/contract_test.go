@@ -178,6 +178,8 @@ type contractWorld struct {
 
 	graph *metatest.Server
 	token string // that Meta takes for the connection to be changed
+
+	contact, conversation string // one of each
 }
 
 func newContractWorld(t *testing.T, sys *system) *contractWorld {
@@ -198,6 +200,7 @@ func newContractWorld(t *testing.T, sys *system) *contractWorld {
 	if err != nil {
 		t.Fatalf("make a connection: %v", err)
 	}
+	w.contact, w.conversation = w.correspondence(t)
 	return w
 }
 
@@ -208,6 +211,24 @@ type feebleKey struct{ scope, key string }
 func (w *contractWorld) without(scopes []string) string {
 	i := slices.IndexFunc(w.feeble, func(k feebleKey) bool { return !slices.Contains(scopes, k.scope) })
 	return w.feeble[i].key
+}
+
+// correspondence makes a contact who wrote a message.
+func (w *contractWorld) correspondence(t *testing.T) (contact, conversation string) {
+	t.Helper()
+	contact, conversation = uuid.Must(uuid.NewV7()).String(), uuid.Must(uuid.NewV7()).String()
+	for _, sql := range []string{
+		"INSERT INTO contacts (id, tenant_id, name, source, phone) VALUES ($3, $1, 'Juliana', 'whatsapp', '+5511912345678')",
+		"INSERT INTO conversations (id, tenant_id, connection_id, contact_id, channel) VALUES ($4, $1, $2, $3, 'whatsapp')",
+		`INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, type, text, status, sent_at)
+			SELECT id, $1, $2, id, $3, 'whatsapp', 'inbound', 'text', 'Oi', 'received', now() FROM conversations WHERE id = $4`,
+	} {
+		sql = "WITH given AS (SELECT $1::uuid, $2::uuid, $3::uuid, $4::uuid) " + sql
+		if _, err := w.sys.database.Exec(t.Context(), sql, w.tenant, w.connection, contact, conversation); err != nil {
+			t.Fatalf("make a conversation: %v", err)
+		}
+	}
+	return contact, conversation
 }
 
 // created makes something and returns its id.
@@ -245,6 +266,10 @@ func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
 		return map[string]string{"id": w.created(rt, "/api/connections", account, http.StatusCreated)}
 	case "getRateLimit", "setRateLimit", "resetRateLimit":
 		return map[string]string{"id": w.connection}
+	case "getContact", "updateContact":
+		return map[string]string{"id": w.contact}
+	case "getConversation", "updateConversation", "closeConversation", "reopenConversation", "listMessages":
+		return map[string]string{"id": w.conversation}
 	case "getEvent":
 		return map[string]string{"id": w.event}
 	case "getErasure":

@@ -50,6 +50,20 @@ var meant = map[string]func(rt *rapid.T) any{
 	"description": func(rt *rapid.T) any {
 		return rapid.StringMatching(`[ -~çãé]{0,200}`).Draw(rt, "description")
 	},
+	"email": func(rt *rapid.T) any {
+		return rapid.StringMatching(`[a-z.]{1,20}@[a-z]{1,20}\.example`).Draw(rt, "email")
+	},
+	"instagram": func(rt *rapid.T) any { return rapid.StringMatching(`[a-z0-9._]{1,30}`).Draw(rt, "user name") },
+	"tags": func(rt *rapid.T) any {
+		return rapid.SliceOfNDistinct(rapid.StringMatching(`[a-zçã ]{0,30}[a-z]`), 0, 4, rapid.ID).Draw(rt, "tags")
+	},
+	"owner": person, "assignee": person,
+	"customFields": func(rt *rapid.T) any {
+		return rapid.MapOfN(rapid.StringMatching(`[a-zA-Zçã_ ]{1,20}`), rapid.OneOf(
+			rapid.Map(rapid.StringMatching(`[ -~çã😊]{0,100}`), func(s string) any { return s }), rapid.Map(rapid.Bool(), func(b bool) any { return b }),
+			rapid.Map(rapid.IntRange(-1<<53+1, 1<<53-1), func(n int) any { return n }), rapid.Just(any(nil)),
+		), 0, 5).Draw(rt, "custom fields")
+	},
 	"data": func(rt *rapid.T) any {
 		return rapid.MapOfN(rapid.StringMatching(`[a-z_$.]{1,10}`), rapid.OneOf(
 			rapid.Map(rapid.String(), func(s string) any { return s }),
@@ -60,6 +74,14 @@ var meant = map[string]func(rt *rapid.T) any{
 			rapid.Just(any(nil)),
 		), 0, 5).Draw(rt, "data")
 	},
+}
+
+// person is a member of the team, or nobody.
+func person(rt *rapid.T) any {
+	if rapid.Bool().Draw(rt, "nobody") {
+		return nil
+	}
+	return map[string]any{"id": uuid.Must(uuid.NewV7()).String(), "name": rapid.StringMatching(`[A-Z][a-zçã]{1,30}`).Draw(rt, "name")}
 }
 
 func ago(rt *rapid.T, least, most time.Duration) string {
@@ -234,6 +256,8 @@ func queryValue(rt *rapid.T, doc *contractDocument, p parameter) (string, bool) 
 		return ago(rt, 24*time.Hour, 6*24*time.Hour), true
 	case p.name == "to":
 		return ago(rt, 0, 23*time.Hour), true
+	case p.schema["format"] == "uuid":
+		return uuid.NewString(), true
 	case p.schema["pattern"] != nil:
 		return rapid.StringMatching(strings.Trim(p.schema["pattern"].(string), "^$")).Draw(rt, p.name), true
 	}
@@ -258,7 +282,7 @@ func wrongQuery(doc *contractDocument, p parameter) []string {
 		return []string{"nothing.of_ours", ""}
 	case p.schema["format"] == "date-time":
 		return []string{"yesterday", "2026-13-01T00:00:00Z", "1"}
-	case p.schema["pattern"] != nil, p.schema["enum"] != nil:
+	case p.schema["pattern"] != nil, p.schema["enum"] != nil, p.schema["format"] == "uuid":
 		return []string{"nothing of it", "999999"}
 	case slices.Contains(types(p.schema), "boolean"):
 		return []string{"maybe", "1", ""}

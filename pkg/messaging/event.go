@@ -3,6 +3,7 @@ package messaging
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"slices"
 	"time"
@@ -30,6 +31,25 @@ func ContactCreated(c Contact) Event {
 // ContactUpdated tells what changed of a contact, false if it is nothing that events
 // have. Identities count where both know them.
 func ContactUpdated(before, after Contact, by Actor) (Event, bool) {
+	previous := changed(before, after)
+	if len(previous) == 0 {
+		return Event{}, false
+	}
+	return Event{Type: event.ContactUpdated, Order: after.ID.String(), Data: struct {
+		Contact   fullContact    `json:"contact"`
+		Previous  map[string]any `json:"previous"`
+		UpdatedBy Actor          `json:"updatedBy"`
+	}{full(after), previous, by}}, true
+}
+
+// ChangedFields names the fields of a contact that ContactUpdated tells of, in the
+// order of the alphabet.
+func ChangedFields(before, after Contact) []string {
+	return slices.Sorted(maps.Keys(changed(before, after)))
+}
+
+// changed is what the fields that changed held before.
+func changed(before, after Contact) map[string]any {
 	was, is := full(before), full(after)
 	previous := map[string]any{}
 	differ(previous, "name", was.Name, is.Name)
@@ -42,14 +62,7 @@ func ContactUpdated(before, after Contact, by Actor) (Event, bool) {
 	if before.Identities != nil && after.Identities != nil {
 		differ(previous, "identities", was.Identities, is.Identities)
 	}
-	if len(previous) == 0 {
-		return Event{}, false
-	}
-	return Event{Type: event.ContactUpdated, Order: after.ID.String(), Data: struct {
-		Contact   fullContact    `json:"contact"`
-		Previous  map[string]any `json:"previous"`
-		UpdatedBy Actor          `json:"updatedBy"`
-	}{is, previous, by}}, true
+	return previous
 }
 
 // ConversationCreated tells of a new conversation.

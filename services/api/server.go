@@ -30,6 +30,8 @@ import (
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/connections"
+	"github.com/primezap/primezap/services/api/internal/contacts"
+	"github.com/primezap/primezap/services/api/internal/conversations"
 	"github.com/primezap/primezap/services/api/internal/eventlog"
 	"github.com/primezap/primezap/services/api/internal/inbound"
 	"github.com/primezap/primezap/services/api/internal/ingest"
@@ -118,6 +120,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		rateLimits:  &limits.Service{Store: deps.Store, Limiter: limiter},
 		metaUpdates: inbound.New(deps.Store, cfg.Meta, s.tenants, deps.Metrics, deps.Log),
 		connected:   &connections.Service{Store: deps.Store, Vault: deps.Vault, Meta: graph, Limiter: limiter, Max: cfg.MaxConnections},
+		contactBook: &contacts.Service{Store: deps.Store},
+		inbox:       &conversations.Service{Store: deps.Store},
 		operations:  operations{ready: s.Ready, document: doc.json},
 	})
 	return s, nil
@@ -132,6 +136,8 @@ type (
 	rateLimits  = limits.Service
 	metaUpdates = inbound.Service
 	connected   = connections.Service
+	contactBook = contacts.Service
+	inbox       = conversations.Service
 )
 
 // handlers implements the contract, a room for each subject.
@@ -145,8 +151,9 @@ type handlers struct {
 	*rateLimits
 	*metaUpdates
 	*connected
+	*contactBook
+	*inbox
 	operations
-	rest
 }
 
 func (s *Server) routes(cfg Config, doc document, authenticate echo.MiddlewareFunc, h openapi.StrictServerInterface) {

@@ -779,7 +779,10 @@ export interface paths {
             };
             cookie?: never;
         };
-        /** Read a contact */
+        /**
+         * Read a contact
+         * @description An id of a contact that turned out to be the same person as another is answered with that other, who has an id of her own.
+         */
         get: operations["getContact"];
         put?: never;
         post?: never;
@@ -835,7 +838,7 @@ export interface paths {
         head?: never;
         /**
          * Assign a conversation, or put it on hold
-         * @description Raises `conversation.updated` if something changes. A closed one is reopened first.
+         * @description Raises `conversation.updated` if something changes. A status reopens a closed conversation, an assignee alone does not. 409 where the contact has another one on this connection that is not closed.
          */
         patch: operations["updateConversation"];
         trace?: never;
@@ -2636,10 +2639,36 @@ export interface components {
         };
         /** @description A member of the CRM's team */
         Agent: {
-            /** Format: uuid */
+            /**
+             * Format: uuid
+             * @description UUIDv7
+             */
             id: string;
             name: string;
         };
+        /**
+         * @example {
+         *       "id": "0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70",
+         *       "name": "Juliana Prado",
+         *       "phone": "+5511912345678",
+         *       "email": "juliana.prado@example.com",
+         *       "instagram": null,
+         *       "tags": [
+         *         "cliente"
+         *       ],
+         *       "source": "whatsapp",
+         *       "owner": {
+         *         "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *         "name": "Rafaela Nogueira"
+         *       },
+         *       "customFields": {
+         *         "convenio": "particular",
+         *         "retornos": 2
+         *       },
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-02T12:10:00Z"
+         *     }
+         */
         Contact: {
             /** Format: uuid */
             id: string;
@@ -2661,24 +2690,86 @@ export interface components {
             /** Format: date-time */
             updatedAt: string;
         };
+        /**
+         * @example {
+         *       "name": "Juliana Prado",
+         *       "tags": [
+         *         "cliente",
+         *         "clareamento"
+         *       ],
+         *       "customFields": {
+         *         "convenio": "particular"
+         *       }
+         *     }
+         */
         ContactPatch: {
             /** @description Null: the profile's again */
             name?: string | null;
             email?: string | null;
+            /** @description User name without @ */
             instagram?: string | null;
             tags?: string[] | null;
             owner?: components["schemas"]["Agent"] | null;
-            /** @description Replaced as a whole; values are texts, numbers, booleans or null */
+            /** @description Replaced as a whole, at most 65 536 bytes of JSON; keys have 1 to 64 characters, values are texts of at most 1 000 characters, numbers, booleans or null */
             customFields?: {
                 [key: string]: unknown;
             } | null;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70",
+         *           "name": "Juliana Prado",
+         *           "phone": "+5511912345678",
+         *           "email": "juliana.prado@example.com",
+         *           "instagram": null,
+         *           "tags": [
+         *             "cliente"
+         *           ],
+         *           "source": "whatsapp",
+         *           "owner": {
+         *             "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *             "name": "Rafaela Nogueira"
+         *           },
+         *           "customFields": {
+         *             "convenio": "particular",
+         *             "retornos": 2
+         *           },
+         *           "createdAt": "2026-03-02T12:00:00Z",
+         *           "updatedAt": "2026-03-02T12:10:00Z"
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         ContactPage: {
             data: components["schemas"]["Contact"][];
             pagination: components["schemas"]["Pagination"];
         };
         /** @enum {string} */
         ConversationStatus: "open" | "pending" | "closed";
+        /**
+         * @example {
+         *       "id": "0198c0de-6b2c-7c31-9d3e-0c2b7f5a1e62",
+         *       "channel": "whatsapp",
+         *       "connectionId": "0198c0de-5c01-7c31-9d3e-0c2b7f5a1e50",
+         *       "contactId": "0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70",
+         *       "status": "open",
+         *       "assignee": null,
+         *       "lastMessageAt": "2026-03-02T12:00:00Z",
+         *       "lastInboundAt": "2026-03-02T12:00:00Z",
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-02T12:00:00Z",
+         *       "closedAt": null
+         *     }
+         */
         Conversation: {
             /** Format: uuid */
             id: string;
@@ -2703,16 +2794,71 @@ export interface components {
             /** Format: date-time */
             closedAt: string | null;
         };
+        /**
+         * @example {
+         *       "status": "pending",
+         *       "assignee": {
+         *         "id": "01957fb8-0264-7181-a54c-66175d9dc9f8",
+         *         "name": "Rafaela Nogueira"
+         *       }
+         *     }
+         */
         ConversationPatch: {
-            /** @enum {string|null} */
-            status?: "open" | "pending" | null;
+            /** @enum {string} */
+            status?: "open" | "pending";
             assignee?: components["schemas"]["Agent"] | null;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0de-6b2c-7c31-9d3e-0c2b7f5a1e62",
+         *           "channel": "whatsapp",
+         *           "connectionId": "0198c0de-5c01-7c31-9d3e-0c2b7f5a1e50",
+         *           "contactId": "0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70",
+         *           "status": "open",
+         *           "assignee": null,
+         *           "lastMessageAt": "2026-03-02T12:00:00Z",
+         *           "lastInboundAt": "2026-03-02T12:00:00Z",
+         *           "createdAt": "2026-03-02T12:00:00Z",
+         *           "updatedAt": "2026-03-02T12:00:00Z",
+         *           "closedAt": null
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         ConversationPage: {
             data: components["schemas"]["Conversation"][];
             pagination: components["schemas"]["Pagination"];
         };
-        /** @description As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema. */
+        /**
+         * @description As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema.
+         * @example {
+         *       "id": "0198c0de-6c3d-7c31-9d3e-0c2b7f5a1e63",
+         *       "externalId": "wamid.HBgNNTUxMTkxMjM0NTY3OBUCABIYFDNBNUYwQzE5RDdCMjRFODE2QTkwAA==",
+         *       "channel": "whatsapp",
+         *       "direction": "inbound",
+         *       "type": "text",
+         *       "text": "Oi! Tem horário no sábado?",
+         *       "media": null,
+         *       "status": "received",
+         *       "sentAt": "2026-03-02T12:00:00Z",
+         *       "raw": {
+         *         "from": "5511912345678",
+         *         "type": "text",
+         *         "text": {
+         *           "body": "Oi! Tem horário no sábado?"
+         *         }
+         *       }
+         *     }
+         */
         Message: {
             /** Format: uuid */
             id: string;
@@ -2730,6 +2876,37 @@ export interface components {
         } & {
             [key: string]: unknown;
         };
+        /**
+         * @example {
+         *       "data": [
+         *         {
+         *           "id": "0198c0de-6c3d-7c31-9d3e-0c2b7f5a1e63",
+         *           "externalId": "wamid.HBgNNTUxMTkxMjM0NTY3OBUCABIYFDNBNUYwQzE5RDdCMjRFODE2QTkwAA==",
+         *           "channel": "whatsapp",
+         *           "direction": "inbound",
+         *           "type": "text",
+         *           "text": "Oi! Tem horário no sábado?",
+         *           "media": null,
+         *           "status": "received",
+         *           "sentAt": "2026-03-02T12:00:00Z",
+         *           "raw": {
+         *             "from": "5511912345678",
+         *             "type": "text",
+         *             "text": {
+         *               "body": "Oi! Tem horário no sábado?"
+         *             }
+         *           }
+         *         }
+         *       ],
+         *       "pagination": {
+         *         "page": 1,
+         *         "limit": 20,
+         *         "total": 1,
+         *         "totalPages": 1,
+         *         "nextCursor": null
+         *       }
+         *     }
+         */
         MessagePage: {
             data: components["schemas"]["Message"][];
             pagination: components["schemas"]["Pagination"];
@@ -4371,7 +4548,7 @@ export interface operations {
     listContacts: {
         parameters: {
             query?: {
-                /** @description Only the one with a number in E.164, such as +5511912345678 */
+                /** @description Only the one with a number in E.164, such as +5511912345678; whoever turned out to be the same person is one contact */
                 phone?: string;
                 /** @description Only those with a tag */
                 tag?: string;
@@ -4481,7 +4658,7 @@ export interface operations {
         parameters: {
             query?: {
                 /** @description Only those in a state */
-                status?: string;
+                status?: "open" | "pending" | "closed";
                 /** @description Only those of a connection */
                 connectionId?: string;
                 /** @description Only those with a contact */

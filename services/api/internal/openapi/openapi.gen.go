@@ -332,6 +332,7 @@ type APIKeyWithKey struct {
 
 // Agent A member of the CRM's team
 type Agent struct {
+	// ID UUIDv7
 	ID   openapi_types.UUID `json:"id"`
 	Name string             `json:"name"`
 }
@@ -422,7 +423,7 @@ type ConnectionPatch struct {
 // `paused`: nothing is sent until somebody makes it active
 type ConnectionStatus string
 
-// Contact defines model for Contact.
+// Contact Examples: {"createdAt":"2026-03-02T12:00:00Z","customFields":{"convenio":"particular","retornos":2},"email":"juliana.prado@example.com","id":"0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70","instagram":null,"name":"Juliana Prado","owner":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"phone":"+5511912345678","source":"whatsapp","tags":["cliente"],"updatedAt":"2026-03-02T12:10:00Z"}
 type Contact struct {
 	CreatedAt    time.Time          `json:"createdAt"`
 	CustomFields json.RawMessage    `json:"customFields"`
@@ -444,18 +445,20 @@ type Contact struct {
 // ContactSource defines model for Contact.Source.
 type ContactSource string
 
-// ContactPage defines model for ContactPage.
+// ContactPage Examples: {"data":[{"createdAt":"2026-03-02T12:00:00Z","customFields":{"convenio":"particular","retornos":2},"email":"juliana.prado@example.com","id":"0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70","instagram":null,"name":"Juliana Prado","owner":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"phone":"+5511912345678","source":"whatsapp","tags":["cliente"],"updatedAt":"2026-03-02T12:10:00Z"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type ContactPage struct {
 	Data       []Contact  `json:"data"`
 	Pagination Pagination `json:"pagination"`
 }
 
-// ContactPatch defines model for ContactPatch.
+// ContactPatch Examples: {"customFields":{"convenio":"particular"},"name":"Juliana Prado","tags":["cliente","clareamento"]}
 type ContactPatch struct {
-	// CustomFields Replaced as a whole; values are texts, numbers, booleans or null
+	// CustomFields Replaced as a whole, at most 65 536 bytes of JSON; keys have 1 to 64 characters, values are texts of at most 1 000 characters, numbers, booleans or null
 	CustomFields strict.Optional[json.RawMessage] `json:"customFields,omitempty"`
 	Email        strict.Optional[string]          `json:"email,omitempty"`
-	Instagram    strict.Optional[string]          `json:"instagram,omitempty"`
+
+	// Instagram User name without @
+	Instagram strict.Optional[string] `json:"instagram,omitempty"`
 
 	// Name Null: the profile's again
 	Name  strict.Optional[string]   `json:"name,omitempty"`
@@ -463,7 +466,7 @@ type ContactPatch struct {
 	Tags  strict.Optional[[]string] `json:"tags,omitempty"`
 }
 
-// Conversation defines model for Conversation.
+// Conversation Examples: {"assignee":null,"channel":"whatsapp","closedAt":null,"connectionId":"0198c0de-5c01-7c31-9d3e-0c2b7f5a1e50","contactId":"0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70","createdAt":"2026-03-02T12:00:00Z","id":"0198c0de-6b2c-7c31-9d3e-0c2b7f5a1e62","lastInboundAt":"2026-03-02T12:00:00Z","lastMessageAt":"2026-03-02T12:00:00Z","status":"open","updatedAt":"2026-03-02T12:00:00Z"}
 type Conversation struct {
 	Assignee     *Agent             `json:"assignee"`
 	Channel      Channel            `json:"channel"`
@@ -480,13 +483,13 @@ type Conversation struct {
 	UpdatedAt     time.Time          `json:"updatedAt"`
 }
 
-// ConversationPage defines model for ConversationPage.
+// ConversationPage Examples: {"data":[{"assignee":null,"channel":"whatsapp","closedAt":null,"connectionId":"0198c0de-5c01-7c31-9d3e-0c2b7f5a1e50","contactId":"0198c0de-6a11-7c31-9d3e-0c2b7f5a1e70","createdAt":"2026-03-02T12:00:00Z","id":"0198c0de-6b2c-7c31-9d3e-0c2b7f5a1e62","lastInboundAt":"2026-03-02T12:00:00Z","lastMessageAt":"2026-03-02T12:00:00Z","status":"open","updatedAt":"2026-03-02T12:00:00Z"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type ConversationPage struct {
 	Data       []Conversation `json:"data"`
 	Pagination Pagination     `json:"pagination"`
 }
 
-// ConversationPatch defines model for ConversationPatch.
+// ConversationPatch Examples: {"assignee":{"id":"01957fb8-0264-7181-a54c-66175d9dc9f8","name":"Rafaela Nogueira"},"status":"pending"}
 type ConversationPatch struct {
 	Assignee strict.Optional[Agent]              `json:"assignee,omitempty"`
 	Status   strict.Optional[ConversationStatus] `json:"status,omitempty"`
@@ -686,9 +689,11 @@ type JobState string
 type Kind string
 
 // Message As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema.
+//
+// Examples: {"channel":"whatsapp","direction":"inbound","externalId":"wamid.HBgNNTUxMTkxMjM0NTY3OBUCABIYFDNBNUYwQzE5RDdCMjRFODE2QTkwAA==","id":"0198c0de-6c3d-7c31-9d3e-0c2b7f5a1e63","media":null,"raw":{"from":"5511912345678","text":{"body":"Oi! Tem horário no sábado?"},"type":"text"},"sentAt":"2026-03-02T12:00:00Z","status":"received","text":"Oi! Tem horário no sábado?","type":"text"}
 type Message = json.RawMessage
 
-// MessagePage defines model for MessagePage.
+// MessagePage Examples: {"data":[{"channel":"whatsapp","direction":"inbound","externalId":"wamid.HBgNNTUxMTkxMjM0NTY3OBUCABIYFDNBNUYwQzE5RDdCMjRFODE2QTkwAA==","id":"0198c0de-6c3d-7c31-9d3e-0c2b7f5a1e63","media":null,"raw":{"from":"5511912345678","text":{"body":"Oi! Tem horário no sábado?"},"type":"text"},"sentAt":"2026-03-02T12:00:00Z","status":"received","text":"Oi! Tem horário no sábado?","type":"text"}],"pagination":{"limit":20,"nextCursor":null,"page":1,"total":1,"totalPages":1}}
 type MessagePage struct {
 	Data       []Message  `json:"data"`
 	Pagination Pagination `json:"pagination"`
@@ -1231,7 +1236,7 @@ type UpdateConnectionParams struct {
 
 // ListContactsParams defines parameters for ListContacts.
 type ListContactsParams struct {
-	// Phone Only the one with a number in E.164, such as +5511912345678
+	// Phone Only the one with a number in E.164, such as +5511912345678; whoever turned out to be the same person is one contact
 	Phone *string `form:"phone,omitempty" json:"phone,omitempty"`
 
 	// Tag Only those with a tag
@@ -2012,14 +2017,14 @@ func (w *ServerInterfaceWrapper) ListConversations(ctx echo.Context) error {
 
 	// ------------- Optional query parameter "connectionId" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "connectionId", ctx.QueryParams(), &params.ConnectionID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "connectionId", ctx.QueryParams(), &params.ConnectionID, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter connectionId: %s", err))
 	}
 
 	// ------------- Optional query parameter "contactId" -------------
 
-	err = runtime.BindQueryParameterWithOptions("form", true, false, "contactId", ctx.QueryParams(), &params.ContactID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "contactId", ctx.QueryParams(), &params.ContactID, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter contactId: %s", err))
 	}

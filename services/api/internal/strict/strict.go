@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/primezap/primezap/pkg/problem"
@@ -210,6 +211,9 @@ func Pointer(pointer string) string {
 func describe(t reflect.Type) string {
 	if t == nil {
 		return "of another type"
+	}
+	if t == reflect.TypeFor[uuid.UUID]() {
+		return "a UUID"
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/primezap/primezap/pkg/problem"
@@ -24,6 +25,7 @@ type body struct {
 	Headers map[string]string                  `json:"headers,omitempty"`
 	Patch   strict.Optional[policy]            `json:"patch"`
 	Map     strict.Optional[map[string]string] `json:"map"`
+	Owner   strict.Optional[uuid.UUID]         `json:"owner"`
 }
 
 func TestUnmarshal_Refusals(t *testing.T) {
@@ -50,6 +52,8 @@ func TestUnmarshal_Refusals(t *testing.T) {
 		{name: "an optional field refuses unknown fields too", body: `{"patch":{"x":1}}`, status: 422, pointer: "/patch/x", detail: "is not a known field"},
 		{name: "and wrong types in it", body: `{"map":{"X-A":true}}`, status: 422, pointer: "/map/X-A", detail: "must be a string"},
 		{name: "and another type altogether", body: `{"map":7}`, status: 422, pointer: "/map", detail: "must be an object"},
+		{name: "an id is a UUID", body: `{"owner":"x"}`, status: 422, pointer: "/owner", detail: "must be a UUID"},
+		{name: "an id is no number", body: `{"owner":7}`, status: 422, pointer: "/owner", detail: "must be a UUID"},
 		{name: "the document must be an object", body: `[]`, status: 422, pointer: "", detail: "must be an object"},
 		{name: "and is not null", body: " null\n", status: 422, pointer: "", detail: "must be an object"},
 		{name: "half a document is a 400", body: `{"name":`, status: 400, pointer: "/name", detail: "cannot be read as JSON"},
