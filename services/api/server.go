@@ -97,7 +97,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	graph, err := meta.NewClient(cfg.Meta)
 	if err != nil {
-		return nil, fmt.Errorf("Graph API: %w", err)
+		return nil, fmt.Errorf("client of the Graph API: %w", err)
 	}
 	limiter := ratelimit.New(deps.Store, cfg.RateLimits)
 	known := remember(lookup{deps.Store}, time.Now)
