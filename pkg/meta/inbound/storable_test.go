@@ -94,6 +94,18 @@ func decoded(text []byte) (doc any, err error) {
 // and as much again as a contact and a conversation need.
 func checkEvent(t *testing.T, m messaging.Message, raw []byte) {
 	t.Helper()
+	for _, part := range []struct {
+		of   any
+		most int
+	}{{m.Text, inbound.MaxTextBytes}, {m.Content, inbound.MaxContentBytes}} {
+		text, err := json.Marshal(part.of)
+		if err != nil {
+			t.Fatalf("no JSON: %v", err)
+		}
+		if event.Embed(text, part.most) == nil {
+			t.Errorf("%T is %d bytes long, or refused: %.100s", part.of, len(text), text)
+		}
+	}
 	m.Raw = event.Embed(raw, maxRawBytes)
 	message, err := json.Marshal(m)
 	if err != nil {
