@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta/inbound"
 )
 
@@ -115,6 +116,7 @@ func TestParse_Storable(t *testing.T) {
 		{"a name of a visitor that is too long", `{"sender":{"user_ref":` + long + `},"recipient":{"id":"100"},"postback":{"payload":` + long + `,"title":` + long + `}}`},
 		{"a thousand attachments", `{"sender":{"id":"1"},"recipient":{"id":"100"},"message":{"attachments":[` + strings.Repeat(`{"type":"image","title":`+quote(strings.Repeat("<", 500))+`,"payload":{"url":"https://a.example"}},`, 1000) + `{}]}}`},
 		{"a product that is too long", `{"sender":{"id":"1"},"recipient":{"id":"100"},"message":{"attachments":[{"type":"template","payload":{"product":{"elements":[{"id":` + long + `,"title":` + long + `}]}}}],"reply_to":{"story":{"url":` + long + `}}}}`},
+		{"a name of a visitor that is too long with what we put before it", `{"sender":{"user_ref":"` + strings.Repeat("x", inbound.MaxIDBytes-1) + `"},"recipient":{"id":"100"},"postback":{}}`},
 		{"a field of a quarter of a million bytes", `{"sender":{"id":"1"},` + long + `:{}}`},
 		{"ten thousand messages that were delivered", `{"sender":{"id":"1"},"recipient":{"id":"100"},"delivery":{"mids":[` + strings.Repeat(`"m",`, 10_000) + `"m"]}}`},
 		{"an edit that is too long", `{"sender":{"id":"1"},"recipient":{"id":"100"},"message_edit":{"mid":"m","text":` + long + `}}`},
@@ -213,6 +215,20 @@ func TestParse_Truncated(t *testing.T) {
 		m := onlyMessage(t, []byte(whatsApp(`{"type":"contacts","contacts":[`+strings.Repeat(card, 300)+`{}]}`)))
 		if !m.Content.Truncated || len(m.Content.Contacts) != 301 || m.Content.Contacts[0].Raw != nil {
 			t.Errorf("truncated: %t; %d cards", m.Content.Truncated, len(m.Content.Contacts))
+		}
+	})
+	t.Run("half of an address leads nowhere", func(t *testing.T) {
+		t.Parallel()
+		m := onlyMessage(t, []byte(whatsApp(`{"type":"image","image":{"id":"5","url":"https://a.example/`+strings.Repeat("x", 5000)+`"}}`)))
+		if m.Content.Media.URL != "" || m.Content.Media.ID != "5" {
+			t.Errorf("the file is %+v", m.Content.Media)
+		}
+	})
+	t.Run("of many errors the first are told", func(t *testing.T) {
+		t.Parallel()
+		m := onlyMessage(t, []byte(whatsApp(`{"type":"unsupported","errors":[`+strings.Repeat(`{"code":1},`, 50)+`{}]}`)))
+		if len(m.Content.Errors) != 10 {
+			t.Errorf("%d errors are told", len(m.Content.Errors))
 		}
 	})
 	t.Run("a short message says nothing", func(t *testing.T) {
@@ -379,6 +395,42 @@ func TestParse_Phones(t *testing.T) {
 			}
 			if ok != (tc.phone+tc.userID != "") {
 				t.Errorf("a message of %+v is a %T", m.Person, updates[0].Payload)
+			}
+		})
+	}
+}
+
+func TestParse_Places(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, latitude, longitude string
+		is                        bool
+	}{
+		{"the north pole", `90`, `0`, true},
+		{"beyond it", `90.1`, `0`, false},
+		{"the south pole", `-90`, `0`, true},
+		{"beyond that", `-90.1`, `0`, false},
+		{"the date line", `0`, `180`, true},
+		{"beyond it to the east", `0`, `180.1`, false},
+		{"and to the west", `0`, `-180.1`, false},
+		{"texts", `"-23.5"`, `"-46.6"`, true},
+		{"no longitude", `1`, `null`, false},
+		{"no latitude", `"x"`, `1`, false},
+		{"no number", `"NaN"`, `1`, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			for _, body := range []string{
+				whatsApp(`{"type":"location","location":{"latitude":` + tc.latitude + `,"longitude":` + tc.longitude + `}}`),
+				messenger(`{"mid":"m","attachments":[{"type":"location","payload":{"coordinates":{"lat":` + tc.latitude + `,"long":` + tc.longitude + `}}}]}`),
+			} {
+				want := messaging.Unsupported
+				if tc.is {
+					want = messaging.LocationPin
+				}
+				if m := onlyMessage(t, []byte(body)); m.Type != want || (m.Content.Location != nil) != tc.is {
+					t.Errorf("is read as %s at %+v", m.Type, m.Content.Location)
+				}
 			}
 		})
 	}
