@@ -231,6 +231,14 @@ func TestParse_Truncated(t *testing.T) {
 			t.Errorf("%d errors are told", len(m.Content.Errors))
 		}
 	})
+	t.Run("of too many messages that were delivered the first are told", func(t *testing.T) {
+		t.Parallel()
+		updates, err := inbound.Parse([]byte(`{"object":"page","entry":[{"id":"100","messaging":[{"sender":{"id":"66"},"recipient":{"id":"100"},` +
+			`"delivery":{"mids":[` + strings.Repeat(`"m",`, 5000) + `"m"]}}]}]}`))
+		if err != nil || len(updates) != 1 || len(updates[0].Payload.(inbound.Receipt).ExternalIDs) != 1000 {
+			t.Errorf("Parse gives %d updates, %v", len(updates), err)
+		}
+	})
 	t.Run("a short message says nothing", func(t *testing.T) {
 		t.Parallel()
 		if m := onlyMessage(t, []byte(messenger(`{"text":"oi"}`))); m.Content.Truncated {
