@@ -153,7 +153,7 @@ func checkTexts(t *testing.T, v reflect.Value) {
 			checkTexts(t, v.Elem())
 		}
 	case reflect.Slice:
-		if doc, ok := v.Interface().(json.RawMessage); ok {
+		if doc, ok := reflect.TypeAssert[json.RawMessage](v); ok {
 			if doc != nil && (!json.Valid(doc) || !utf8.Valid(doc) || hasNUL(string(doc))) {
 				t.Errorf("Postgres takes no JSON %.100q", doc)
 			}
@@ -166,8 +166,8 @@ func checkTexts(t *testing.T, v reflect.Value) {
 		if v.Type() == reflect.TypeFor[time.Time]() {
 			return
 		}
-		for i := range v.NumField() {
-			checkTexts(t, v.Field(i))
+		for _, field := range v.Fields() {
+			checkTexts(t, field)
 		}
 	}
 }
