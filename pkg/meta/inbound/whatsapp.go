@@ -144,6 +144,7 @@ func (c *change) echo(m value) Update {
 	return c.either(m, c.person(m.get("to"), m.get("to_user_id"), m.get("to_parent_user_id")), true)
 }
 
+// either reads what somebody wrote to the account, or the account (echo) to somebody.
 func (c *change) either(m value, p Person, echo bool) Update {
 	other := Update{Payload: Other{}}
 	if !m.isObject() {
@@ -152,7 +153,7 @@ func (c *change) either(m value, p Person, echo bool) Update {
 	if !p.known() {
 		p = p.completed(c.profile)
 	}
-	switch kind := m.get("type").line(); kind {
+	switch m.get("type").line() {
 	case "system":
 		if changed, ok := identityChange(m, p); ok {
 			return Update{Payload: changed}
