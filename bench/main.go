@@ -8,7 +8,8 @@
 //
 //	bench [flags]   measures, prints tables, writes bench/results/latest.json; with
 //	                -statistics n, how long statistics of n attempts take; with -takes, how
-//	                many messages a second can be taken from rate limits
+//	                many messages a second can be taken from rate limits; with
+//	                -inbound, how fast Meta's posts are answered
 //	bench <role>    is a part: bench starts these itself
 package main
 
@@ -43,6 +44,9 @@ type settings struct {
 	Profile     []string      `json:"-"`
 	Statistics  int           `json:"-"` // attempts to measure the answer of statistics with; 0: deliveries are measured
 	Takes       bool          `json:"-"` // measure takes from rate limits
+	Inbound     bool          `json:"-"` // measure what Meta's posts take
+	Rate        float64       `json:"-"` // of inbound messages
+	For         time.Duration `json:"-"` // how long they come
 	Dir         string        `json:"-"`
 }
 
@@ -62,9 +66,12 @@ func readFlags(args []string) (settings, error) {
 	flags.IntVar(&s.Batch, "batch", 100, "events in one POST /api/events of the sustained slices")
 	flags.Float64Var(&s.Load, "load", 0.3, "share of the sustained rate at which latency is measured; 0: not at all")
 	flags.StringVar(&raw, "raw", "", "connections of the raw client, comma separated, the best counts (default 16,32; with -slow 2048,4096)")
-	flags.StringVar(&profile, "profile", "", "processes to profile in one more slice, comma separated: "+strings.Join(profiled, ", "))
+	flags.StringVar(&profile, "profile", "", "processes to profile in one more slice, comma separated: "+strings.Join(profiled, ", ")+"; with -inbound: "+strings.Join(profiledInbound, ", "))
 	flags.IntVar(&s.Statistics, "statistics", 0, "measure instead how long statistics of so many attempts of one webhook take")
 	flags.BoolVar(&s.Takes, "takes", false, "measure instead how many messages a second can be taken from rate limits")
+	flags.BoolVar(&s.Inbound, "inbound", false, "measure instead how fast one standalone answers Meta's posts, and follow their messages")
+	flags.Float64Var(&s.Rate, "rate", 1000, "with -inbound: messages a second")
+	flags.DurationVar(&s.For, "for", time.Minute, "with -inbound: how long")
 	flags.StringVar(&s.Dir, "dir", "", "where streams and database are kept meanwhile; on a disk (default a directory in /var/tmp)")
 	flags.BoolVar(&quick, "quick", false, "one short slice of each kind: shows that everything works, measures nothing")
 	if err := flags.Parse(args); err != nil {
@@ -109,12 +116,19 @@ func (s *settings) validate() error {
 	if s.Statistics < 0 || s.Statistics > 100_000_000 {
 		errs = append(errs, errors.New("-statistics makes no sense"))
 	}
+	if s.Rate <= 0 || s.Rate*s.For.Seconds() < 1 || s.Rate*s.For.Seconds() > maxEvents/2 {
+		errs = append(errs, errors.New("-rate or -for makes no sense"))
+	}
 	if s.Hosts < 1 || s.Slow < 0 || s.Load < 0 || s.Load > 1 {
 		errs = append(errs, errors.New("-hosts, -slow or -load makes no sense"))
 	}
+	names := profiled
+	if s.Inbound {
+		names = profiledInbound
+	}
 	for _, name := range s.Profile {
-		if !slices.Contains(profiled, name) {
-			errs = append(errs, fmt.Errorf("-profile: %q is none of %s", name, strings.Join(profiled, ", ")))
+		if !slices.Contains(names, name) {
+			errs = append(errs, fmt.Errorf("-profile: %q is none of %s", name, strings.Join(names, ", ")))
 		}
 	}
 	_, err := newPlan(s.Tenants, s.Webhooks)
@@ -150,15 +164,10 @@ func run(args []string) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	if s.Takes {
-		stack, err := startDatabase(ctx, cancel, s, home)
-		if err != nil {
-			return err
-		}
-		figures, err := measureTakes(ctx, s, stack)
-		if err := errors.Join(err, stack.stop(ctx)); err != nil {
-			return err
-		}
-		return figures.print(os.Stdout)
+		return runTakes(ctx, cancel, s, home)
+	}
+	if s.Inbound {
+		return runInbound(ctx, cancel, s, home)
 	}
 	stack, err := start(ctx, cancel, s, home)
 	if err != nil {

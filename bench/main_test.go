@@ -39,6 +39,9 @@ func TestReadFlags(t *testing.T) {
 		"connections that are no number":             {"-raw", "16,many"},
 		"webhooks that share a type":                 {"-webhooks", "14"},
 		"fewer than no attempts":                     {"-statistics", "-1"},
+		"inbound messages without a rate":            {"-inbound", "-rate", "0"},
+		"more inbound messages than the sink counts": {"-inbound", "-for", "1h"},
+		"a profile of what inbound does not start":   {"-inbound", "-profile", "worker"},
 		"an argument that is no role":                {"-quick", "drove"},
 	} {
 		t.Run("refused: "+name, func(t *testing.T) {

@@ -23,7 +23,8 @@ type plan struct {
 	types []template // a webhook's is at i div tenants
 }
 
-// bodyBytes is about the size of a body as the sink gets it.
+// bodyBytes is about the size of a body as the sink gets it; some examples are longer
+// by themselves.
 const bodyBytes = 1024
 
 // template is an event of one type: a real-looking one from the catalog, its
@@ -110,9 +111,10 @@ func (p *plan) delivered(n int64) []byte {
 	return append(b, t.tail...)
 }
 
-// number finds an event's number in a delivered body; 0 where there is none.
-func number(body []byte) (n int64) {
-	_, rest, _ := bytes.Cut(body, []byte(dataMark))
+// number finds an event's number behind mark in a delivered body; 0 where there is
+// none.
+func number(body []byte, mark string) (n int64) {
+	_, rest, _ := bytes.Cut(body, []byte(mark))
 	for _, c := range rest {
 		if c < '0' || c > '9' {
 			return n

@@ -26,6 +26,7 @@ var roles = map[string]func() error{
 	"sink":  func() error { return serve(startSink) },
 	"raw":   func() error { return serve(startRaw) },
 	"drive": func() error { return serve(startDriver) },
+	"meta":  func() error { return serve(startMeta) },
 }
 
 // hello is a role's answer.

@@ -18,6 +18,9 @@ const maxEvents = 4 << 20
 // rawPath is where the raw client posts to.
 const rawPath = "/raw"
 
+// inboundPath is where messages are delivered to that people wrote.
+const inboundPath = "/inbound"
+
 // sinkSettings are those of the role sink.
 type sinkSettings struct {
 	Ports int           `json:"ports"`
@@ -87,7 +90,11 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no event of the benchmark", http.StatusBadRequest)
 		return
 	}
-	n := number(buf[:size])
+	mark := dataMark
+	if r.URL.Path == inboundPath {
+		mark = inboundMark
+	}
+	n := number(buf[:size], mark)
 	if s.slow > 0 {
 		time.Sleep(s.slow)
 	}

@@ -38,6 +38,9 @@ const (
 // profiled are the processes with a profile to take.
 var profiled = []string{"api", "worker", "nats", "sink", "drive"}
 
+// profiledInbound are those of -inbound.
+var profiledInbound = []string{standaloneName, postgresName}
+
 // home is where the repository is.
 type home struct {
 	root    string
@@ -77,14 +80,16 @@ type stack struct {
 	meter *meter
 	plan  *plan
 
-	postgres  *localpg.Server
-	processes []*process // in the order of their start
-	natsAddr  string
-	sinkAddrs []string
-	apiURL    string
-	apiKey    string
-	keyset    string
-	passwords string // of all roles and users
+	postgres *localpg.Server
+	// postgresSettings are set before the start.
+	postgresSettings map[string]string
+	processes        []*process // in the order of their start
+	natsAddr         string
+	sinkAddrs        []string
+	apiURL           string
+	apiKey           string
+	keyset           string
+	passwords        string // of all roles and users
 
 	cancel context.CancelCauseFunc // called when a process ends unasked
 	asked  chan struct{}           // closed by stop
@@ -95,7 +100,9 @@ type stack struct {
 func start(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) (*stack, error) {
 	return assemble(ctx, cancel, s, h, func(st *stack) []func(context.Context) error {
 		return []func(context.Context) error{
-			func(context.Context) error { return st.build(ctx) }, // the first one takes its time
+			func(context.Context) error {
+				return st.build(ctx, "cmd/migrate", "services/api/cmd/api", "services/worker/cmd/worker")
+			}, // the first one takes its time
 			st.startPostgres, st.startNATS, st.migrate,
 			func(context.Context) error { return st.startSink(s) },
 			st.startServices,
@@ -168,10 +175,12 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-func (st *stack) build(ctx context.Context) error {
-	const module = "github.com/primezap/primezap/"
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", st.bin+string(filepath.Separator),
-		module+"cmd/migrate", module+"services/api/cmd/api", module+"services/worker/cmd/worker")
+func (st *stack) build(ctx context.Context, programs ...string) error {
+	args := []string{"build", "-o", st.bin + string(filepath.Separator)}
+	for _, program := range programs {
+		args = append(args, "github.com/primezap/primezap/"+program)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = st.home.root
 	if err := os.MkdirAll(st.bin, 0o755); err != nil {
 		return fmt.Errorf("build: %w", err)
@@ -184,7 +193,7 @@ func (st *stack) build(ctx context.Context) error {
 
 func (st *stack) startPostgres(ctx context.Context) (err error) {
 	dir := filepath.Join(st.dir, "postgres")
-	st.postgres, err = localpg.Start(ctx, localpg.Config{Dir: dir, Durable: true})
+	st.postgres, err = localpg.Start(ctx, localpg.Config{Dir: dir, Durable: true, Settings: st.postgresSettings})
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -183,4 +184,17 @@ func (f takeFigures) print(w io.Writer) error {
 			medianOf(kind.Raw, func(s takeSlice) float64 { return s.CPU }), 100*median(ratios))
 	}
 	return t.Flush()
+}
+
+// runTakes is the mode of its own.
+func runTakes(ctx context.Context, cancel context.CancelCauseFunc, s settings, h home) error {
+	st, err := startDatabase(ctx, cancel, s, h)
+	if err != nil {
+		return err
+	}
+	figures, err := measureTakes(ctx, s, st)
+	if err := errors.Join(err, st.stop(ctx)); err != nil {
+		return err
+	}
+	return figures.print(os.Stdout)
 }
