@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta/inbound"
@@ -44,6 +46,7 @@ func checkStorable(t *testing.T, updates []inbound.Update) {
 			checkPerson(t, p.Person)
 			checkID(t, p.ExternalID)
 			checkEvent(t, messaging.Message{ExternalID: p.ExternalID, Type: p.Type, Text: p.Text, Content: p.Content}, u.Raw)
+			checkReceived(t, p, u)
 			if p.Type == "" {
 				t.Errorf("update %d is a message of no type", i)
 			}
@@ -120,6 +123,33 @@ func checkEvent(t *testing.T, m messaging.Message, raw []byte) {
 		t.Errorf("an event of a message is %d bytes long, and leaves less than %d", len(body), room)
 	}
 }
+
+// checkReceived shows that the event of a message is as the catalog says.
+func checkReceived(t *testing.T, m inbound.Message, u inbound.Update) {
+	t.Helper()
+	at := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+	received := messaging.MessageReceived(
+		messaging.Message{
+			ID: someID, ExternalID: m.ExternalID, Channel: u.Channel, Direction: messaging.Inbound, Type: m.Type,
+			Text: m.Text, Content: m.Content, Status: messaging.Received, Standby: u.Standby, SentAt: at, Raw: u.Raw,
+		},
+		messaging.Conversation{ID: someID, Channel: u.Channel, ConnectionID: someID, Status: messaging.Open, CreatedAt: at},
+		messaging.Contact{ID: someID, Name: "Ana", Source: u.Channel, CreatedAt: at, UpdatedAt: at},
+	)
+	data, err := json.Marshal(received.Data)
+	if err != nil {
+		t.Fatalf("no JSON: %v", err)
+	}
+	body, err := event.Body(received.Type, at, data)
+	if err != nil {
+		t.Fatalf("no event can tell of %s: %v", m.ExternalID, err)
+	}
+	for _, fault := range event.Validate(received.Type, body) {
+		t.Errorf("the event of %s is not as the catalog says: %v", m.ExternalID, fault)
+	}
+}
+
+var someID = uuid.MustParse("019a017d-9cb8-7881-b1be-1dc66d76b07e")
 
 func checkID(t *testing.T, id string) {
 	t.Helper()
