@@ -106,3 +106,34 @@ func TestClient_Account(t *testing.T) {
 		}
 	})
 }
+
+func TestClient_LinkedAccount(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		status int
+		body   string
+		want   string
+		err    error
+	}{
+		"the page's account":           {200, `{"id":"1","instagram_business_account":{"id":"17841400000000011"}}`, "17841400000000011", nil},
+		"ids that are numbers":         {200, `{"id":1,"instagram_business_account":{"id":17841400000000011}}`, "17841400000000011", nil},
+		"a page without an account":    {200, `{"id":"1"}`, "", nil},
+		"a page that says it has none": {200, `{"id":"1","instagram_business_account":null}`, "", nil},
+		"another page":                 {200, `{"id":"2","instagram_business_account":{"id":"3"}}`, "", meta.ErrOtherAccount},
+		"an answer of another form":    {200, `{"id":"1","instagram_business_account":[]}`, "", meta.ErrOutcomeUnknown},
+		"a gateway's answer":           {502, ``, "", meta.ErrOutcomeUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := serve(t, says(tc.status, tc.body))
+			got, err := client(t, withSecrets, g.URL).LinkedAccount(t.Context(), "1", token)
+			if got != tc.want || !errors.Is(err, tc.err) {
+				t.Errorf("account %q, %v; want %q, %v", got, err, tc.want, tc.err)
+			}
+			asked := g.asked()
+			if len(asked) != 1 || asked[0].path != "/v25.0/1" || asked[0].query.Get("fields") != "id,instagram_business_account" {
+				t.Errorf("asked %+v", asked)
+			}
+		})
+	}
+}
