@@ -6,6 +6,8 @@ import {
   ConnectionError,
   configure,
   connectionsService,
+  contactsService,
+  conversationsService,
   createClient,
   customWebhooksService,
   type EventInput,
@@ -263,6 +265,18 @@ describe("channels", () => {
     credentials: { accessToken: "EAASIMULATEDNUMBER" },
   } as const;
 
+  /** A person writes to the number. */
+  async function write(text: string): Promise<string> {
+    const answer = await fetch(`${installation.metaSimulator}/simulate/message`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ channel: "whatsapp", from: "+5511900000001", name: "Ana", text }),
+    });
+    const { ids, webhook } = (await answer.json()) as { ids: string[]; webhook: { status: number } };
+    assert.equal(webhook.status, 200);
+    return ids[0] ?? assert.fail("no message");
+  }
+
   test("a number is connected, listed, changed and disconnected", async () => {
     const wrong = { ...number, credentials: { accessToken: "EAAOTHER" } };
     const refusal = await problem(connectionsService.create(wrong));
@@ -311,6 +325,38 @@ describe("channels", () => {
       );
     }
     await client.connections.delete(id);
+  });
+
+  test("a message makes a contact and a conversation", async () => {
+    const { id: connectionId } = await client.connections.create(number);
+    const externalId = await write("Hello");
+    const { data } = await conversationsService.list({ connectionId, status: "open" });
+    const [conversation] = data;
+    assert.ok(conversation !== undefined && data.length === 1);
+    const { data: messages } = await conversationsService.listMessages(conversation.id, { limit: 10 });
+    assert.equal(messages.length, 1);
+    assert.deepEqual(
+      [messages[0]?.externalId, messages[0]?.text, messages[0]?.type, messages[0]?.status],
+      [externalId, "Hello", "text", "received"],
+    );
+
+    const contact = await contactsService.get(conversation.contactId);
+    assert.deepEqual([contact.name, contact.phone], ["Ana", "+5511900000001"]);
+    const found = await contactsService.list({ phone: "+5511900000001" });
+    assert.deepEqual([found.data.length, found.data[0]?.id], [1, contact.id]);
+    const changes = { name: "Ana Lima", tags: ["customer"], customFields: { since: 2026 } };
+    const { name, tags, customFields } = await contactsService.update(contact.id, changes);
+    assert.deepEqual({ name, tags, customFields }, changes);
+
+    const assignee = { id: "0199f3c7-0adf-7389-a3a0-65cf0becd7b2", name: "Bia" };
+    const held = await conversationsService.update(conversation.id, { status: "pending", assignee });
+    assert.deepEqual([held.status, held.assignee], ["pending", assignee]);
+    const closed = await conversationsService.close(conversation.id);
+    assert.equal(closed.status, "closed");
+    assert.notEqual(closed.closedAt, null);
+    assert.equal((await conversationsService.reopen(conversation.id)).status, "open");
+    assert.equal((await conversationsService.get(conversation.id)).closedAt, null);
+    await client.connections.delete(connectionId);
   });
 });
 
