@@ -555,6 +555,21 @@ func TestClaim_OnesOwnGetsTheToken(t *testing.T) {
 	}
 }
 
+// Between the deletion of a tenant and that of its rows, too.
+func TestClaim_ADeletedTenantsAccount(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	a, b := tenant(), tenant()
+	old := f.mustCreate(a, whatsApp("EAAG-a"))
+	_, err := f.api.Queries().DeleteTenant(t.Context(), a)
+	f.check(err)
+	moved, err := f.claim(b, whatsApp("EAAG-b"))
+	f.check(err)
+	if live := f.live(whatsApp("")); len(live) != 1 || live[0] != moved.ID || f.row(old.ID).Credentials != nil {
+		t.Errorf("live: %v, want %s", live, moved.ID)
+	}
+}
+
 // A page belongs to one Instagram account: what others said of it was wrong, or is
 // no longer so.
 func TestClaim_TakesThePageToo(t *testing.T) {

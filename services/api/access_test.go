@@ -403,6 +403,7 @@ func TestConfig_Limits(t *testing.T) {
 		{name: "a negative one", set: func(c *api.Config) { c.MaxRate = -1 }, want: "EVENTS_MAX_RATE"},
 		{name: "fewer than no webhooks", set: func(c *api.Config) { c.MaxWebhooks = -1 }, want: "TENANT_MAX_WEBHOOKS"},
 		{name: "more API keys than are counted", set: func(c *api.Config) { c.MaxAPIKeys = 1_000_001 }, want: "TENANT_MAX_API_KEYS"},
+		{name: "fewer than no connections", set: func(c *api.Config) { c.MaxConnections = -1 }, want: "TENANT_MAX_CONNECTIONS"},
 		{name: "a Graph API in the clear", set: func(c *api.Config) { c.Meta.GraphURL = "http://graph.example.com" }, want: "META_GRAPH_URL"},
 		{name: "a short JWT secret", set: func(c *api.Config) { c.JWT.Secret = "short" }, want: "JWT_HS256_SECRET"},
 	} {

@@ -187,6 +187,7 @@ func TestConnections_MetaRefuses(t *testing.T) {
 	f.graph.AddPage(metatest.Page{ID: "2002", Name: "Other", Token: "EAAOTHERPAGE"})
 	f.graph.AddNumber(metatest.Number{ID: "8002", Phone: "+551140000002", Token: "EAAEXPIRED"})
 	f.graph.RevokeToken("EAAEXPIRED", 463)
+	f.graph.AddAccount(metatest.Account{ID: "17842", Username: "second", Page: metatest.DefaultPageID})
 	for _, tc := range []struct {
 		name, body, pointer string
 		fault               *metatest.GraphError
@@ -200,6 +201,8 @@ func TestConnections_MetaRefuses(t *testing.T) {
 		{name: "an account of another page", body: account("instagram", metatest.DefaultAccountID, "EAAOTHERPAGE", ""), pointer: "/externalId", code: 100, subcode: 33},
 		{name: "a page that the account is not linked with", pointer: "/pageId", code: 100, subcode: 33,
 			body: account("instagram", metatest.DefaultAccountID, metatest.DefaultPageToken, `,"pageId":"2002"`)},
+		{name: "a page that is linked with another account", pointer: "/pageId",
+			body: account("instagram", "17842", metatest.DefaultPageToken, `,"pageId":"`+metatest.DefaultPageID+`"`)},
 		{name: "a permission that is missing", body: number(""), pointer: "/credentials/accessToken", fault: metatest.ErrorOf(10), code: 10},
 		{name: "a token of another app", body: number(""), pointer: "/credentials/accessToken", code: 100,
 			fault: &metatest.GraphError{Code: 100, Type: "GraphMethodException", Message: "Invalid appsecret_proof provided in the API argument"}},

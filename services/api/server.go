@@ -74,6 +74,7 @@ type Server struct {
 	echo    *echo.Echo
 	tokens  *auth.Tokens
 	tenants *privacy.Tenants
+	graph   *meta.Client
 }
 
 // New makes a server. Of cfg it reads what concerns requests: origins, tokens, the
@@ -101,7 +102,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	limiter := ratelimit.New(deps.Store, cfg.RateLimits)
 	known := remember(lookup{deps.Store}, time.Now)
-	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log), tenants: privacy.NewTenants(deps.Store, time.Now)}
+	s := &Server{deps: deps, js: js, echo: echo.New(), tokens: auth.NewTokens(cfg.JWT, deps.Log), tenants: privacy.NewTenants(deps.Store, time.Now), graph: graph}
 	s.routes(cfg, doc, auth.Middleware(known, s.tokens), handlers{
 		Service: &webhooks.Service{
 			Store: deps.Store, Vault: deps.Vault, NATS: deps.NATS,
@@ -209,6 +210,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	reading, stop := context.WithCancel(ctx)
 	var tokens sync.WaitGroup
 	tokens.Go(func() { s.tokens.Run(reading) })
+	defer s.graph.Close()
 	defer tokens.Wait()
 	defer stop()
 	served := make(chan error, 1) // sent once, received once below
