@@ -13,7 +13,7 @@ UPDATE erasures SET started_at = coalesce(started_at, now()) WHERE id = @id RETU
 -- In the transaction of what it counts. The first time that a step behind the
 -- erasing itself is reached is remembered.
 UPDATE erasures e SET step = @step, place = @place, events = e.events + @events, bodies = e.bodies + @bodies,
-  logs = e.logs + @logs, deliveries = e.deliveries + @deliveries,
+  logs = e.logs + @logs, deliveries = e.deliveries + @deliveries, records = e.records + @records,
   erased_at = CASE WHEN @erased::boolean THEN coalesce(e.erased_at, now()) ELSE e.erased_at END
 WHERE e.id = @id
 RETURNING *;
@@ -24,7 +24,9 @@ SELECT coalesce(extract(epoch FROM now() - erased_at), 0)::float8 AS seconds FRO
 
 -- name: FinishErasure :exec
 -- What remains are numbers and times.
-UPDATE erasures SET contact_id = NULL, finished_at = now() WHERE id = @id;
+UPDATE erasures SET contact_id = NULL, contacts = '{}', known_as = '{}', searched = '00000000-0000-0000-0000-000000000000',
+  finished_at = now()
+WHERE id = @id;
 
 -- name: EventsOfContact :many
 -- Accepted up to a place of the event store, or up to a time: places of a store
@@ -103,3 +105,77 @@ FROM outbox o WHERE o.id > @after ORDER BY o.id LIMIT @row_limit;
 
 -- name: RemoveOutbox :execrows
 DELETE FROM outbox WHERE id = ANY(@ids::bigint[]);
+
+-- name: SamePerson :many
+-- A contact, those that turned out to be the same person, and what that person is.
+WITH RECURSIVE up AS (
+  SELECT c.id, c.merged_into FROM contacts c WHERE c.id = @id AND c.tenant_id = @tenant_id
+  UNION
+  SELECT c.id, c.merged_into FROM up
+  CROSS JOIN LATERAL (SELECT o.id, o.merged_into FROM contacts o WHERE o.id = up.merged_into AND o.tenant_id = @tenant_id LIMIT 1) AS c
+), same AS (
+  SELECT up.id FROM up
+  UNION
+  SELECT c.id FROM same
+  CROSS JOIN LATERAL (SELECT o.id FROM contacts o WHERE o.merged_into = same.id AND o.tenant_id = @tenant_id OFFSET 0) AS c
+)
+SELECT id FROM same ORDER BY id;
+
+-- name: LockContactsOf :many
+-- Whoever stores something of a contact holds its row.
+SELECT id FROM contacts WHERE id = ANY(@ids::uuid[]) ORDER BY id FOR UPDATE;
+
+-- name: RememberPerson :exec
+-- What else is to be erased with a contact, and the words to search for, by what is
+-- stored now; what was remembered before stays.
+UPDATE erasures e SET
+  contacts = ARRAY(SELECT unnest(e.contacts) UNION SELECT unnest(@contacts::text[])),
+  known_as = ARRAY(
+    SELECT unnest(e.known_as)
+    UNION SELECT i.value FROM contact_identities i WHERE i.contact_id = ANY(@ids::uuid[])
+    UNION SELECT c.phone FROM contacts c WHERE c.id = ANY(@ids::uuid[]) AND c.phone IS NOT NULL)
+WHERE e.id = @id;
+
+-- name: LockConversationsOfContacts :many
+SELECT v.id FROM conversations v WHERE v.id = ANY(ARRAY(
+  SELECT o.id FROM conversations o WHERE o.contact_id = ANY(@contact_ids::uuid[]) LIMIT @row_limit))
+ORDER BY v.id FOR UPDATE;
+
+-- name: RemoveMessagesOfConversations :execrows
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM (SELECT unnest(@conversation_ids::uuid[]) AS id) AS v
+  CROSS JOIN LATERAL (SELECT k.id FROM messages k WHERE k.conversation_id = v.id LIMIT @row_limit) AS o
+  LIMIT @row_limit));
+
+-- name: RemoveConversations :execrows
+DELETE FROM conversations WHERE id = ANY(@ids::uuid[]);
+
+-- name: RemoveIdentitiesOfContacts :execrows
+DELETE FROM contact_identities WHERE contact_id = ANY(@contact_ids::uuid[]);
+
+-- name: RemoveContacts :execrows
+DELETE FROM contacts WHERE id = ANY(@ids::uuid[]);
+
+-- name: ExtendErasure :exec
+-- Up to a later place of the same event store, and time.
+UPDATE erasures SET last_seq = CASE WHEN epoch = @epoch THEN greatest(last_seq, @last_seq::bigint) ELSE last_seq END,
+  last_time = greatest(last_time, @last_time::timestamptz)
+WHERE id = @id;
+
+-- name: SearchUpdates :many
+-- The next of what channels told a tenant, and whether it came up to a time and holds
+-- one of the words: a byte is a character. Compared as a pair, so that the tenant's
+-- index alone has this order.
+SELECT u.id, (u.received_at <= @until AND
+  CASE WHEN position('\x00'::bytea IN u.raw) = 0 THEN convert_from(u.raw, 'LATIN1')
+    ELSE regexp_replace(encode(u.raw, 'escape'), '\\[0-7]{3}', ' ', 'g') END ~ @words::text)::boolean AS found
+FROM channel_updates u
+WHERE (u.tenant_id, u.id) > (@tenant_id, @after::uuid) AND u.tenant_id <= @tenant_id
+ORDER BY u.tenant_id, u.id LIMIT @row_limit;
+
+-- name: RemoveUpdates :execrows
+DELETE FROM channel_updates WHERE id = ANY(@ids::uuid[]);
+
+-- name: SearchedUpdates :exec
+-- How far it has come.
+UPDATE erasures SET searched = @searched WHERE id = @id;

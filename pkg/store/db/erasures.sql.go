@@ -14,9 +14,9 @@ import (
 
 const advanceErasure = `-- name: AdvanceErasure :one
 UPDATE erasures e SET step = $1, place = $2, events = e.events + $3, bodies = e.bodies + $4,
-  logs = e.logs + $5, deliveries = e.deliveries + $6,
-  erased_at = CASE WHEN $7::boolean THEN coalesce(e.erased_at, now()) ELSE e.erased_at END
-WHERE e.id = $8
+  logs = e.logs + $5, deliveries = e.deliveries + $6, records = e.records + $7,
+  erased_at = CASE WHEN $8::boolean THEN coalesce(e.erased_at, now()) ELSE e.erased_at END
+WHERE e.id = $9
 RETURNING id, tenant_id, contact_id, epoch, last_seq, last_time, step, place, events, bodies, logs, deliveries, created_at, started_at, erased_at, finished_at, contacts, known_as, searched, records
 `
 
@@ -27,6 +27,7 @@ type AdvanceErasureParams struct {
 	Bodies     int64
 	Logs       int64
 	Deliveries int64
+	Records    int64
 	Erased     bool
 	ID         uuid.UUID
 }
@@ -41,6 +42,7 @@ func (q *Queries) AdvanceErasure(ctx context.Context, arg AdvanceErasureParams) 
 		arg.Bodies,
 		arg.Logs,
 		arg.Deliveries,
+		arg.Records,
 		arg.Erased,
 		arg.ID,
 	)
@@ -238,8 +240,34 @@ func (q *Queries) EventsOfContact(ctx context.Context, arg EventsOfContactParams
 	return items, nil
 }
 
+const extendErasure = `-- name: ExtendErasure :exec
+UPDATE erasures SET last_seq = CASE WHEN epoch = $1 THEN greatest(last_seq, $2::bigint) ELSE last_seq END,
+  last_time = greatest(last_time, $3::timestamptz)
+WHERE id = $4
+`
+
+type ExtendErasureParams struct {
+	Epoch    int64
+	LastSeq  int64
+	LastTime time.Time
+	ID       uuid.UUID
+}
+
+// Up to a later place of the same event store, and time.
+func (q *Queries) ExtendErasure(ctx context.Context, arg ExtendErasureParams) error {
+	_, err := q.db.Exec(ctx, extendErasure,
+		arg.Epoch,
+		arg.LastSeq,
+		arg.LastTime,
+		arg.ID,
+	)
+	return err
+}
+
 const finishErasure = `-- name: FinishErasure :exec
-UPDATE erasures SET contact_id = NULL, finished_at = now() WHERE id = $1
+UPDATE erasures SET contact_id = NULL, contacts = '{}', known_as = '{}', searched = '00000000-0000-0000-0000-000000000000',
+  finished_at = now()
+WHERE id = $1
 `
 
 // What remains are numbers and times.
@@ -364,6 +392,57 @@ func (q *Queries) KeptBodies(ctx context.Context, days []time.Time, ids []string
 	return items, nil
 }
 
+const lockContactsOf = `-- name: LockContactsOf :many
+SELECT id FROM contacts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+`
+
+// Whoever stores something of a contact holds its row.
+func (q *Queries) LockContactsOf(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockContactsOf, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockConversationsOfContacts = `-- name: LockConversationsOfContacts :many
+SELECT v.id FROM conversations v WHERE v.id = ANY(ARRAY(
+  SELECT o.id FROM conversations o WHERE o.contact_id = ANY($1::uuid[]) LIMIT $2))
+ORDER BY v.id FOR UPDATE
+`
+
+func (q *Queries) LockConversationsOfContacts(ctx context.Context, contactIds []uuid.UUID, rowLimit int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockConversationsOfContacts, contactIds, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const markErased = `-- name: MarkErased :execrows
 UPDATE events SET contact_id = nullif($1::text, ''), erased_at = coalesce(erased_at, now())
 WHERE day = $2 AND tenant_id = $3 AND id = $4 AND coalesce(contact_id, '') = $5::text
@@ -452,6 +531,59 @@ func (q *Queries) OutboxOfTenant(ctx context.Context, arg OutboxOfTenantParams) 
 	return items, nil
 }
 
+const rememberPerson = `-- name: RememberPerson :exec
+UPDATE erasures e SET
+  contacts = ARRAY(SELECT unnest(e.contacts) UNION SELECT unnest($1::text[])),
+  known_as = ARRAY(
+    SELECT unnest(e.known_as)
+    UNION SELECT i.value FROM contact_identities i WHERE i.contact_id = ANY($2::uuid[])
+    UNION SELECT c.phone FROM contacts c WHERE c.id = ANY($2::uuid[]) AND c.phone IS NOT NULL)
+WHERE e.id = $3
+`
+
+// What else is to be erased with a contact, and the words to search for, by what is
+// stored now; what was remembered before stays.
+func (q *Queries) RememberPerson(ctx context.Context, contacts []string, ids []uuid.UUID, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, rememberPerson, contacts, ids, iD)
+	return err
+}
+
+const removeContacts = `-- name: RemoveContacts :execrows
+DELETE FROM contacts WHERE id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveContacts(ctx context.Context, ids []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, removeContacts, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeConversations = `-- name: RemoveConversations :execrows
+DELETE FROM conversations WHERE id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveConversations(ctx context.Context, ids []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, removeConversations, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeIdentitiesOfContacts = `-- name: RemoveIdentitiesOfContacts :execrows
+DELETE FROM contact_identities WHERE contact_id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveIdentitiesOfContacts(ctx context.Context, contactIds []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, removeIdentitiesOfContacts, contactIds)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeKeptBodies = `-- name: RemoveKeptBodies :execrows
 DELETE FROM event_bodies b WHERE b.ctid = ANY(ARRAY(
   SELECT kept.place
@@ -463,6 +595,21 @@ DELETE FROM event_bodies b WHERE b.ctid = ANY(ARRAY(
 // planner may read them all.
 func (q *Queries) RemoveKeptBodies(ctx context.Context, epochs []int64, seqs []int64) (int64, error) {
 	result, err := q.db.Exec(ctx, removeKeptBodies, epochs, seqs)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeMessagesOfConversations = `-- name: RemoveMessagesOfConversations :execrows
+DELETE FROM messages m WHERE m.id = ANY(ARRAY(
+  SELECT o.id FROM (SELECT unnest($1::uuid[]) AS id) AS v
+  CROSS JOIN LATERAL (SELECT k.id FROM messages k WHERE k.conversation_id = v.id LIMIT $2) AS o
+  LIMIT $2))
+`
+
+func (q *Queries) RemoveMessagesOfConversations(ctx context.Context, conversationIds []uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeMessagesOfConversations, conversationIds, rowLimit)
 	if err != nil {
 		return 0, err
 	}
@@ -511,6 +658,115 @@ func (q *Queries) RemoveQueueRowsOfEvents(ctx context.Context, arg RemoveQueueRo
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const removeUpdates = `-- name: RemoveUpdates :execrows
+DELETE FROM channel_updates WHERE id = ANY($1::uuid[])
+`
+
+func (q *Queries) RemoveUpdates(ctx context.Context, ids []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, removeUpdates, ids)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const samePerson = `-- name: SamePerson :many
+WITH RECURSIVE up AS (
+  SELECT c.id, c.merged_into FROM contacts c WHERE c.id = $1 AND c.tenant_id = $2
+  UNION
+  SELECT c.id, c.merged_into FROM up
+  CROSS JOIN LATERAL (SELECT o.id, o.merged_into FROM contacts o WHERE o.id = up.merged_into AND o.tenant_id = $2 LIMIT 1) AS c
+), same AS (
+  SELECT up.id FROM up
+  UNION
+  SELECT c.id FROM same
+  CROSS JOIN LATERAL (SELECT o.id FROM contacts o WHERE o.merged_into = same.id AND o.tenant_id = $2 OFFSET 0) AS c
+)
+SELECT id FROM same ORDER BY id
+`
+
+// A contact, those that turned out to be the same person, and what that person is.
+func (q *Queries) SamePerson(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, samePerson, iD, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchUpdates = `-- name: SearchUpdates :many
+SELECT u.id, (u.received_at <= $1 AND
+  CASE WHEN position('\x00'::bytea IN u.raw) = 0 THEN convert_from(u.raw, 'LATIN1')
+    ELSE regexp_replace(encode(u.raw, 'escape'), '\\[0-7]{3}', ' ', 'g') END ~ $2::text)::boolean AS found
+FROM channel_updates u
+WHERE (u.tenant_id, u.id) > ($3, $4::uuid) AND u.tenant_id <= $3
+ORDER BY u.tenant_id, u.id LIMIT $5
+`
+
+type SearchUpdatesParams struct {
+	Until    time.Time
+	Words    string
+	TenantID uuid.UUID
+	After    uuid.UUID
+	RowLimit int32
+}
+
+type SearchUpdatesRow struct {
+	ID    uuid.UUID
+	Found bool
+}
+
+// The next of what channels told a tenant, and whether it came up to a time and holds
+// one of the words: a byte is a character. Compared as a pair, so that the tenant's
+// index alone has this order.
+func (q *Queries) SearchUpdates(ctx context.Context, arg SearchUpdatesParams) ([]SearchUpdatesRow, error) {
+	rows, err := q.db.Query(ctx, searchUpdates,
+		arg.Until,
+		arg.Words,
+		arg.TenantID,
+		arg.After,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []SearchUpdatesRow
+	for rows.Next() {
+		var i SearchUpdatesRow
+		if err := rows.Scan(&i.ID, &i.Found); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchedUpdates = `-- name: SearchedUpdates :exec
+UPDATE erasures SET searched = $1 WHERE id = $2
+`
+
+// How far it has come.
+func (q *Queries) SearchedUpdates(ctx context.Context, searched uuid.UUID, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, searchedUpdates, searched, iD)
+	return err
 }
 
 const startErasure = `-- name: StartErasure :one

@@ -342,6 +342,27 @@ func workerQueries() []query {
 				TenantID: tenant, Epochs: ones, Seqs: seqs, Ids: keys, RowLimit: 1000,
 			})
 		}},
+		{name: "SamePerson", rows: 10, call: func(q *db.Queries) { _, _ = q.SamePerson(ctx, person(99), tenant) }},
+		{name: "LockContactsOf", rows: 4, call: func(q *db.Queries) { _, _ = q.LockContactsOf(ctx, []uuid.UUID{person(98), person(99)}) }},
+		{name: "RememberPerson", rows: 10, call: func(q *db.Queries) {
+			_ = q.RememberPerson(ctx, []string{"c"}, []uuid.UUID{person(98), person(99)}, delivery(7))
+		}},
+		{name: "LockConversationsOfContacts", rows: 10, call: func(q *db.Queries) {
+			_, _ = q.LockConversationsOfContacts(ctx, []uuid.UUID{person(98), person(99)}, 100)
+		}},
+		// Each has ten.
+		{name: "RemoveMessagesOfConversations", rows: 4 * 20, call: func(q *db.Queries) {
+			_, _ = q.RemoveMessagesOfConversations(ctx, []uuid.UUID{person(98), person(99)}, 100)
+		}},
+		{name: "RemoveConversations", rows: 4, call: func(q *db.Queries) { _, _ = q.RemoveConversations(ctx, []uuid.UUID{person(98), person(99)}) }},
+		{name: "RemoveIdentitiesOfContacts", rows: 8, call: func(q *db.Queries) {
+			_, _ = q.RemoveIdentitiesOfContacts(ctx, []uuid.UUID{person(98), person(99)})
+		}},
+		{name: "RemoveContacts", rows: 4, call: func(q *db.Queries) { _, _ = q.RemoveContacts(ctx, []uuid.UUID{person(98), person(99)}) }},
+		{name: "SearchUpdates", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.SearchUpdates(ctx, db.SearchUpdatesParams{TenantID: tenant, Until: time.Now(), Words: "5511", After: delivery(25_000), RowLimit: 100})
+		}},
+		{name: "RemoveUpdates", rows: 4, call: func(q *db.Queries) { _, _ = q.RemoveUpdates(ctx, []uuid.UUID{delivery(10), delivery(20)}) }},
 		{name: "CountAnswers", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.CountAnswers(ctx, keys, tenant, 1000) }},
 		{name: "EraseAnswers", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.EraseAnswers(ctx, keys, tenant) }},
 		{name: "RemoveKeptBodies", rows: 4 * batch, call: func(q *db.Queries) { _, _ = q.RemoveKeptBodies(ctx, zeros, seqs) }},

@@ -30,7 +30,7 @@ const (
 
 // The steps of an erasure, in their order.
 const (
-	stepOutbox      = iota // events that are not published yet
+	stepOutbox      = iota // what is kept of the person, then events that are not published yet
 	stepEnter              // events that are not in the ledger yet
 	stepErase              // events that are
 	stepPoison             // what could not be delivered
@@ -38,7 +38,7 @@ const (
 	stepCopies             // published again meanwhile
 	stepPoisonAgain        // given up meanwhile
 	stepEraseAgain         // written meanwhile
-	stepFinish
+	stepFinish             // what channels told of the person
 )
 
 // eraser erases what was stored of a contact when somebody asked for it.
@@ -49,6 +49,8 @@ const (
 // its contact, and erased wherever it is kept; only then the ledger forgets whom it
 // was about, and finds it by the erasure instead. All of that is done once more
 // after a while, for the sake of copies that were under way between two places.
+//
+// Before that goes what is kept of a contact that is one of ours: see forget.
 type eraser struct {
 	river.WorkerDefaults[jobs.Erasure]
 	store      *store.Store
@@ -101,7 +103,7 @@ type erasure struct {
 }
 
 // tally is what a transaction erased.
-type tally struct{ events, bodies, logs, deliveries int64 }
+type tally struct{ events, bodies, logs, deliveries, records int64 }
 
 // mark is the contact of events that were erased, until all has ended.
 func (e *erasure) mark() string { return "erasure:" + e.row.ID.String() }
@@ -109,11 +111,18 @@ func (e *erasure) mark() string { return "erasure:" + e.row.ID.String() }
 func (e *erasure) step(ctx context.Context) (more bool, err error) {
 	switch e.row.Step {
 	case stepOutbox:
+		if e.row.Place == 0 {
+			if more, err := e.forget(ctx); more || err != nil {
+				return true, err
+			}
+		}
 		return true, e.outbox(ctx)
 	case stepEnter:
 		return true, e.enter(ctx)
 	case stepErase:
-		return true, e.erase(ctx, *e.row.ContactID, e.mark())
+		contacts := e.contacts()
+		at := min(int(e.row.Place), len(contacts)-1)
+		return true, e.erase(ctx, contacts[at], e.mark(), at == len(contacts)-1)
 	case stepPoison, stepPoisonAgain:
 		return true, e.poison(ctx)
 	case stepWait:
@@ -121,12 +130,16 @@ func (e *erasure) step(ctx context.Context) (more bool, err error) {
 	case stepCopies:
 		return true, e.copies(ctx)
 	case stepEraseAgain:
-		return true, e.erase(ctx, e.mark(), "")
+		return true, e.erase(ctx, e.mark(), "", true)
+	case stepFinish:
+		if more, err := e.search(ctx); more || err != nil {
+			return true, err
+		}
 	}
 	if err := e.store.Queries().FinishErasure(ctx, e.row.ID); err != nil {
 		return false, fmt.Errorf("finish: %w", err)
 	}
-	e.log.Info("jobs: erased", "erasure", e.row.ID, "events", e.row.Events, "bodies", e.row.Bodies, "logs", e.row.Logs, "deliveries", e.row.Deliveries)
+	e.log.Info("jobs: erased", "erasure", e.row.ID, "events", e.row.Events, "bodies", e.row.Bodies, "logs", e.row.Logs, "deliveries", e.row.Deliveries, "records", e.row.Records)
 	return false, nil
 }
 
@@ -141,7 +154,7 @@ func (e *erasure) advance(ctx context.Context, step int16, place int64, do func(
 		}
 		row, err = q.AdvanceErasure(ctx, db.AdvanceErasureParams{
 			ID: e.row.ID, Step: step, Place: place, Erased: step >= stepWait,
-			Events: t.events, Bodies: t.bodies, Logs: t.logs, Deliveries: t.deliveries,
+			Events: t.events, Bodies: t.bodies, Logs: t.logs, Deliveries: t.deliveries, Records: t.records,
 		})
 		return err
 	})

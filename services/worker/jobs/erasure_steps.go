@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/primezap/primezap/pkg/bus"
@@ -14,18 +15,24 @@ import (
 
 // outbox removes the contact's events that were raised and not published yet. The
 // relay may be publishing one of them at this moment: its entry in the ledger
-// keeps it from being delivered, and the copy is found later.
+// keeps it from being delivered, and the copy is found later. Of a contact that was
+// one of ours all events are meant: there are no more when it is gone.
 func (e *erasure) outbox(ctx context.Context) error {
+	until := e.row.CreatedAt
+	if e.ours() {
+		until = time.Now().AddDate(1, 0, 0)
+	}
 	page, err := e.store.Queries().OutboxOfTenant(ctx, db.OutboxOfTenantParams{
-		TenantID: e.row.TenantID, Until: e.row.CreatedAt, After: e.row.Place, RowLimit: walkChunk,
+		TenantID: e.row.TenantID, Until: until, After: e.row.Place, RowLimit: walkChunk,
 	})
 	if err != nil {
 		return fmt.Errorf("read the outbox: %w", err)
 	}
 	var gone []int64
 	var k keys
+	contacts := e.contacts()
 	for _, row := range page {
-		if row.Theirs && row.InTime && event.ContactKey(event.ContactOf(row.Body)) == *e.row.ContactID {
+		if row.Theirs && row.InTime && slices.Contains(contacts, event.ContactKey(event.ContactOf(row.Body))) {
 			gone = append(gone, row.ID)
 			k.add(row.Day, row.EventID, row.EventType, 0, e.row.CreatedAt)
 		}
@@ -43,10 +50,23 @@ func (e *erasure) outbox(ctx context.Context) error {
 		removed, err := q.RemoveOutbox(ctx, gone)
 		return tally{events: removed, bodies: removed}, err
 	}
-	if len(page) < walkChunk {
+	if len(page) == walkChunk {
+		return e.stay(ctx, page[len(page)-1].ID, remove)
+	}
+	if !e.ours() {
 		return e.done(ctx, remove)
 	}
-	return e.stay(ctx, page[len(page)-1].ID, remove)
+	here, err := bus.Here(ctx, e.js) // what was not in the outbox is in the stream
+	if err != nil {
+		return err
+	}
+	return e.done(ctx, func(q *db.Queries) (tally, error) {
+		t, err := remove(q)
+		if err == nil {
+			err = q.ExtendErasure(ctx, db.ExtendErasureParams{ID: e.row.ID, Epoch: here.Epoch, LastSeq: int64(here.Last), LastTime: here.Time}) //nolint:gosec // does not reach 2^63
+		}
+		return t, err
+	})
 }
 
 // enter gives the contact's events that are accepted and not delivered their
@@ -87,7 +107,7 @@ func (e *erasure) enter(ctx context.Context) error {
 // walk shows the contact's messages of a stream, from one sequence to another, a
 // bounded number at a time. It returns where to go on, and whether that is the end.
 func (e *erasure) walk(ctx context.Context, stream *bus.Eraser, from, to uint64, show func(bus.Message) error) (next uint64, end bool, err error) {
-	shown := 0
+	shown, contacts := 0, e.contacts()
 	for range walkChunk {
 		m, found, err := stream.Next(ctx, from, e.row.TenantID)
 		if err != nil {
@@ -97,7 +117,7 @@ func (e *erasure) walk(ctx context.Context, stream *bus.Eraser, from, to uint64,
 			return from, true, nil
 		}
 		from = m.Seq + 1
-		if m.Contact != *e.row.ContactID {
+		if !slices.Contains(contacts, m.Contact) {
 			continue
 		}
 		if err := show(m); err != nil {
@@ -112,8 +132,9 @@ func (e *erasure) walk(ctx context.Context, stream *bus.Eraser, from, to uint64,
 
 // erase erases events that the ledger finds by contact: at first by the contact
 // itself, then, a second time, by the erasure's mark. Nothing is forgotten before
-// everything of it is erased, so whoever is interrupted finds it again.
-func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
+// everything of it is erased, so whoever is interrupted finds it again. Unless it is
+// the last, other contacts follow.
+func (e *erasure) erase(ctx context.Context, contact, becomes string, isLast bool) error {
 	last, until := e.row.LastSeq, e.row.LastTime
 	if becomes == "" {
 		last = math.MaxInt64 // what has the mark was in time
@@ -123,6 +144,9 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 	})
 	if err != nil {
 		return fmt.Errorf("look for events: %w", err)
+	}
+	if len(rows) == 0 && !isLast {
+		return e.stay(ctx, e.row.Place+1, nothing)
 	}
 	if len(rows) == 0 {
 		return e.done(ctx, nothing)
@@ -141,7 +165,7 @@ func (e *erasure) erase(ctx context.Context, contact, becomes string) error {
 	if err := e.eraseAnswers(ctx, f.ids); err != nil {
 		return err
 	}
-	return e.stay(ctx, 0, func(q *db.Queries) (t tally, err error) {
+	return e.stay(ctx, e.row.Place, func(q *db.Queries) (t tally, err error) {
 		// Not while a replay inserts deliveries of what it has found not to be erased.
 		if err := q.LockEventStore(ctx); err != nil {
 			return t, fmt.Errorf("lock the event store: %w", err)
@@ -219,7 +243,7 @@ func (e *erasure) eraseStored(ctx context.Context, f *found, first bool) (bodies
 // flight finds no row, and is logged without the answer.
 func (e *erasure) removeDeliveries(ctx context.Context, f *found) error {
 	for removed := int64(rowChunk); removed == rowChunk; {
-		err := e.stay(ctx, 0, func(q *db.Queries) (t tally, err error) {
+		err := e.stay(ctx, e.row.Place, func(q *db.Queries) (t tally, err error) {
 			removed, err = q.RemoveQueueRowsOfEvents(ctx, db.RemoveQueueRowsOfEventsParams{
 				TenantID: e.row.TenantID, Epochs: f.epochs, Seqs: f.storedAt, Ids: f.storedIDs, RowLimit: rowChunk,
 			})
@@ -246,7 +270,7 @@ func (e *erasure) eraseAnswers(ctx context.Context, ids []string) error {
 		half := len(ids) / 2
 		return errors.Join(e.eraseAnswers(ctx, ids[:half]), e.eraseAnswers(ctx, ids[half:]))
 	}
-	err = e.stay(ctx, 0, func(q *db.Queries) (t tally, err error) {
+	err = e.stay(ctx, e.row.Place, func(q *db.Queries) (t tally, err error) {
 		erased, err := q.EraseAnswers(ctx, ids, e.row.TenantID)
 		return tally{logs: erased}, err
 	})

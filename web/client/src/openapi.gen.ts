@@ -553,7 +553,9 @@ export interface paths {
         /**
          * Erase what is stored of a contact
          * @description Bodies of all events about the contact, wherever they are kept, answers of
-         *     endpoints to them, and their deliveries that are not done.
+         *     endpoints to them, and their deliveries that are not done. Of a contact that is kept
+         *     here, also itself, with what it is known by, its conversations and messages, and the
+         *     contacts that turned out to be the same person. Whoever writes again is a new contact.
          */
         post: operations["createErasure"];
         delete?: never;
@@ -2344,6 +2346,7 @@ export interface components {
          * @example {
          *       "id": "0198c0f0-1111-7222-8333-444455556666",
          *       "state": "running",
+         *       "records": 0,
          *       "events": 12,
          *       "bodies": 7,
          *       "logs": 30,
@@ -2356,6 +2359,11 @@ export interface components {
             /** Format: uuid */
             id: string;
             state: components["schemas"]["JobState"];
+            /**
+             * Format: int64
+             * @description Of a contact that is kept here: its rows removed so far, conversations, messages and what channels told of it
+             */
+            records: number;
             /**
              * Format: int64
              * @description Events of the contact that were found so far

@@ -533,7 +533,7 @@ type DeliveryPage struct {
 // DeliveryState An exhausted delivery is kept for 7 days
 type DeliveryState string
 
-// Erasure Examples: {"bodies":7,"createdAt":"2026-03-02T12:00:00Z","deliveries":1,"events":12,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","logs":30,"state":"running"}
+// Erasure Examples: {"bodies":7,"createdAt":"2026-03-02T12:00:00Z","deliveries":1,"events":12,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","logs":30,"records":0,"state":"running"}
 type Erasure struct {
 	// Bodies Bodies erased so far
 	Bodies    int64     `json:"bodies"`
@@ -548,8 +548,11 @@ type Erasure struct {
 	ID         openapi_types.UUID `json:"id"`
 
 	// Logs Log rows whose answers were erased so far
-	Logs  int64    `json:"logs"`
-	State JobState `json:"state"`
+	Logs int64 `json:"logs"`
+
+	// Records Of a contact that is kept here: its rows removed so far, conversations, messages and what channels told of it
+	Records int64    `json:"records"`
+	State   JobState `json:"state"`
 }
 
 // ErasureInput Examples: {"contactId":"contact_1"}

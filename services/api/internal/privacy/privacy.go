@@ -41,7 +41,8 @@ const (
 )
 
 // CreateErasure serves POST /api/erasures. What is accepted of the contact after
-// it is new, and stays.
+// it is new, and stays, unless the contact is kept here: then all goes that is of it
+// until its row is gone.
 func (s *Service) CreateErasure(ctx context.Context, req openapi.CreateErasureRequestObject) (openapi.CreateErasureResponseObject, error) {
 	if n := utf8.RuneCountInString(req.Body.ContactID); n == 0 || n > maxContact {
 		return nil, problem.Invalid(problem.FieldError{Pointer: "/contactId", Detail: fmt.Sprintf("must have 1 to %d characters", maxContact)})
@@ -111,7 +112,7 @@ func (s *Service) find(ctx context.Context, name string, read func(*db.Queries, 
 
 func showErasure(row db.Erasure) openapi.Erasure {
 	return openapi.Erasure{
-		ID: row.ID, State: state(row.StartedAt, row.FinishedAt), Events: row.Events, Bodies: row.Bodies, Logs: row.Logs,
+		ID: row.ID, State: state(row.StartedAt, row.FinishedAt), Records: row.Records, Events: row.Events, Bodies: row.Bodies, Logs: row.Logs,
 		Deliveries: row.Deliveries, CreatedAt: row.CreatedAt.UTC(), FinishedAt: render.Time(row.FinishedAt),
 	}
 }
