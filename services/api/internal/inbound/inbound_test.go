@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +16,8 @@ import (
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta"
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
+	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
-	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/services/api/internal/inbound"
 )
@@ -176,7 +175,23 @@ func (c conn) tells(p updates.Payload, after time.Duration) updates.Update {
 
 var ana = updates.Person{Phone: "+5511900000001", UserID: "BR.1", Name: "Ana"}
 
-func TestService_Take_Message(t *testing.T) {
+// metric is the sum of a counter's series, or the count of a histogram.
+func (f *fixture) metric(name string) (sum float64) {
+	f.Helper()
+	families, err := f.metrics.Gather()
+	f.check(err)
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			sum += m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+func TestService_Take(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.take(f.whatsapp.says(ana, "wamid.1", "oi", 0))
@@ -186,10 +201,145 @@ func TestService_Take_Message(t *testing.T) {
 			t.Errorf("%s is in the order %s, want its contact's, %s", e.Type, e.Order, contact)
 		}
 	}
-	f.take(f.whatsapp.says(ana, "wamid.2", "tudo bem?", time.Second))
+	message := events[2].Data["message"].(map[string]any)
+	for name, want := range map[string]any{
+		"externalId": "wamid.1", "channel": "whatsapp", "direction": "inbound", "type": "text", "text": "oi", "status": "received", "sentAt": "2026-11-20T12:00:00Z",
+	} {
+		if message[name] != want {
+			t.Errorf("data.message.%s is %v, want %v", name, message[name], want)
+		}
+	}
+	if message["raw"] == nil || events[2].Data["connectionId"] != f.whatsapp.id.String() || events[2].Data["conversationId"] == nil {
+		t.Errorf("%v has no raw, connectionId or conversationId", events[2].Data)
+	}
+	f.take(f.whatsapp.says(ana, "wamid.2", "tudo bem?", time.Second), f.whatsapp.says(ana, "wamid.3", "?", time.Second))
+	f.raises("conversation.updated", "message.received", "conversation.updated", "message.received")
+	is(f, []string{"oi", "tudo bem?", "?"}, `SELECT text FROM messages ORDER BY id`)
+	is(f, []string{"open"}, `SELECT status FROM conversations WHERE last_message_at = $1 AND last_inbound_at = $1`, noon.Add(time.Second))
+
+	f.exec(`UPDATE conversations SET status = 'closed'`)
+	f.take(f.whatsapp.says(ana, "wamid.4", "again", time.Minute))
+	f.raises("conversation.created", "message.received")
+	f.exec(`UPDATE connections SET status = 'paused'`)
+	f.take(f.whatsapp.says(ana, "wamid.5", "and again", time.Minute))
 	f.raises("conversation.updated", "message.received")
-	is(f, []string{"oi", "tudo bem?"}, `SELECT text FROM messages ORDER BY id`)
 }
 
-var _ = strings.ToUpper
-var _ = db.New
+// TestService_Take_Order has Meta tell of a person's messages in another order than
+// they were written in.
+func TestService_Take_Order(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	bia := updates.Person{Phone: "+5511900000002", Name: "Bia"}
+	f.take(
+		f.whatsapp.says(ana, "wamid.3", "3", 3*time.Second), f.whatsapp.says(bia, "wamid.b1", "b1", 9*time.Second),
+		f.whatsapp.says(ana, "wamid.1", "1", time.Second), f.whatsapp.says(ana, "wamid.2", "2", time.Second),
+	)
+	is(f, []string{"1", "2", "3", "b1"}, `SELECT text FROM messages ORDER BY id`)
+	for name, want := range map[string][]string{
+		"Ana": {"contact.created", "conversation.created", "message.received 1", "conversation.updated", "message.received 2", "conversation.updated", "message.received 3"},
+		"Bia": {"contact.created", "conversation.created", "message.received b1"},
+	} {
+		var got []string
+		for _, e := range f.outbox() {
+			if e.Data["contact"].(map[string]any)["name"] != name {
+				continue
+			}
+			if m, ok := e.Data["message"].(map[string]any); ok {
+				e.Type += " " + m["text"].(string)
+			}
+			got = append(got, e.Type)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("of %s: %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestService_Take_EveryKindOfMessage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	kinds := []messaging.Type{
+		messaging.Text, messaging.Image, messaging.Audio, messaging.Video, messaging.Document, messaging.Sticker, messaging.LocationPin, messaging.Cards,
+		messaging.Interactive, messaging.Button, messaging.OrderPlaced, messaging.Reacted, messaging.Postback, messaging.Shared, messaging.StoryMention,
+		messaging.Ephemeral, messaging.Unsupported,
+	}
+	guest := updates.Person{ScopedID: "77", Username: "guest"}
+	for _, c := range []conn{f.whatsapp, f.facebook, f.instagram} {
+		for _, kind := range kinds {
+			f.exec(`DELETE FROM outbox`)
+			u := c.tells(updates.Message{Person: guest, ExternalID: "m_" + string(kind), Type: kind}, 0)
+			u.Standby = true
+			if c == f.whatsapp {
+				u.Payload = updates.Message{Person: ana, ExternalID: "wamid." + string(kind), Type: kind}
+			}
+			f.take(u)
+			all := f.outbox()
+			last := all[len(all)-1]
+			m, _ := last.Data["message"].(map[string]any)
+			if last.Type != "message.received" || m["type"] != string(kind) || m["standby"] != true {
+				t.Errorf("%s on %s raises %s of %v", kind, c.channel, last.Type, m)
+			}
+		}
+	}
+	is(f, []int{3 * len(kinds)}, `SELECT count(*)::int FROM messages WHERE standby`)
+}
+
+func TestService_Take_FindsConnections(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	page, account := "100000000000001", "17841400000000011"
+	guest := updates.Person{ScopedID: "77"}
+	tell := func(id string, channel messaging.Channel, accounts ...string) {
+		u := f.instagram.says(guest, id, id, 0)
+		u.Channel, u.Accounts = channel, accounts
+		f.take(u)
+	}
+	tell("to the account", messaging.Instagram, account)
+	tell("to its page", messaging.Instagram, page)
+	tell("to another first", messaging.Instagram, "0", account)
+	tell("to the page on Messenger", messaging.Facebook, page)
+	tell("to nobody", messaging.Instagram, "0")
+	tell("to a page on WhatsApp", messaging.WhatsApp, page)
+	tell("without account", messaging.Instagram)
+	f.exec(`UPDATE connections SET deleted_at = now() WHERE id = $1`, f.whatsapp.id)
+	f.take(f.whatsapp.says(ana, "wamid.1", "to a deleted one", 0))
+	is(f, []string{"to the account", "to its page", "to another first"}, `SELECT text FROM messages WHERE connection_id = $1 ORDER BY id`, f.instagram.id)
+	is(f, []string{"to the page on Messenger"}, `SELECT text FROM messages WHERE connection_id = $1 ORDER BY id`, f.facebook.id)
+	is(f, []string{}, `SELECT text FROM messages WHERE connection_id NOT IN ($1, $2)`, f.instagram.id, f.facebook.id)
+	if got := f.metric("primezap_inbound_unknown_connections_total"); got != 4 {
+		t.Errorf("%v updates of unknown accounts are counted, want 4", got)
+	}
+	// It is not remembered that an account is unknown.
+	added := f.connect(f.tenant, messaging.WhatsApp, "0", "")
+	f.take(added.says(ana, "wamid.2", "connected now", 0))
+	is(f, []string{"connected now"}, `SELECT text FROM messages WHERE connection_id = $1`, added.id)
+}
+
+// gone has a tenant deleted.
+type gone uuid.UUID
+
+func (g gone) Refuse(_ context.Context, tenant uuid.UUID) error {
+	if tenant == uuid.UUID(g) {
+		return problem.Forbidden("the tenant was deleted")
+	}
+	return nil
+}
+
+func TestService_Take_KeepsTenantsApart(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	other, deleted := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+	theirs := f.connect(other, messaging.WhatsApp, "800002", "")
+	nobodys := f.connect(deleted, messaging.WhatsApp, "800003", "")
+	f.service = inbound.New(f.api, meta.Config{}, gone(deleted), prometheus.NewRegistry(), slog.New(slog.DiscardHandler))
+	// The same ids everywhere.
+	f.take(f.whatsapp.says(ana, "wamid.1", "mine", 0), theirs.says(ana, "wamid.1", "theirs", 0), nobodys.says(ana, "wamid.1", "nobody's", 0))
+	f.take(theirs.tells(updates.Removal{ExternalID: "wamid.1", Person: ana}, time.Second))
+	is(f, []string{"mine"}, `SELECT coalesce(text, 'removed') FROM messages WHERE tenant_id = $1`, f.tenant)
+	is(f, []string{"removed"}, `SELECT coalesce(text, 'removed') FROM messages WHERE tenant_id = $1`, other)
+	is(f, []int{0}, `SELECT count(*)::int FROM messages WHERE tenant_id = $1`, deleted)
+	is(f, []int{2}, `SELECT count(DISTINCT contact_id)::int FROM messages`)
+	is(f, []int{0}, `SELECT count(*)::int FROM messages m JOIN contacts c ON c.id = m.contact_id JOIN conversations v ON v.id = m.conversation_id
+		JOIN contact_identities i ON i.contact_id = c.id WHERE c.tenant_id <> m.tenant_id OR v.tenant_id <> m.tenant_id OR i.tenant_id <> m.tenant_id`)
+}
