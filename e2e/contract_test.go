@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/metatest"
 )
 
@@ -30,6 +31,7 @@ func TestContract(t *testing.T) {
 	graph := metatest.New(metatest.Config{})
 	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{
 		"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0", "TENANT_MAX_CONNECTIONS=0", "META_GRAPH_URL=" + graph.Start(t),
+		"META_VERIFY_TOKEN=" + verifyToken, "META_APP_SECRETS=" + appSecret,
 	}})
 	w := newContractWorld(t, sys)
 	w.graph = graph
@@ -311,7 +313,9 @@ func (w *contractWorld) valid(rt *rapid.T, doc *contractDocument, op *operation)
 		case "path":
 			r.path = strings.ReplaceAll(r.path, "{"+p.name+"}", ids[p.name])
 		case "query":
-			if value, ok := queryValue(rt, doc, p); ok && rapid.Bool().Draw(rt, "with "+p.name) {
+			if value, ok := challenge[p.name]; ok && op.id == "verifyMetaWebhook" {
+				r.query.Set(p.name, value)
+			} else if value, ok := queryValue(rt, doc, p); ok && rapid.Bool().Draw(rt, "with "+p.name) {
 				r.query.Set(p.name, value)
 			}
 		case "header":
@@ -349,6 +353,9 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 	}
 	req.URL.RawQuery = r.query.Encode()
 	req.Header = r.header.Clone()
+	if op.id == "receiveMetaWebhook" && req.Header.Get(meta.SignatureHeader) == "" {
+		req.Header.Set(meta.SignatureHeader, meta.Sign(appSecret, payload))
+	}
 	resp, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil {
 		rt.Fatalf("%s: %v", r, err)
@@ -382,6 +389,9 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 		rt.Fatalf("%s: answered %d with a body of type %q: %s", r, resp.StatusCode, mediaType, answer)
 	}
 	value, err := decode(answer)
+	if mediaType == "text/plain" {
+		value, err = string(answer), nil
+	}
 	if err != nil {
 		rt.Fatalf("%s: answered %q: %v", r, answer, err)
 	}
@@ -443,8 +453,17 @@ func (w *contractWorld) spoil(rt *rapid.T, doc *contractDocument, op *operation,
 			}
 		}
 	}
-	if op.body != nil {
+	switch {
+	case op.id == "receiveMetaWebhook":
+		maps.Copy(ways, wrongUpdates(r))
+	case op.body != nil:
 		maps.Copy(ways, w.wrongBodies(rt, doc, op, r))
+	}
+	if op.id == "verifyMetaWebhook" {
+		ways["another token"] = func() []int {
+			r.query.Set("hub.verify_token", "another")
+			return []int{http.StatusForbidden}
+		}
 	}
 	return ways[rapid.SampledFrom(slices.Sorted(maps.Keys(ways))).Draw(rt, "wrong by")]()
 }

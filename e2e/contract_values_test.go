@@ -113,6 +113,8 @@ func (w *contractWorld) bodyOf(rt *rapid.T, doc *contractDocument, op *operation
 			body["credentials"] = map[string]any{"accessToken": w.token}
 		}
 		return body
+	case "receiveMetaWebhook":
+		return w.updates(rt)
 	case "createTenantDeletion":
 		// Not a tenant that the test needs.
 		return map[string]any{"tenantId": uuid.NewString()}

@@ -96,7 +96,7 @@ func (s *Service) ReceiveMetaWebhook(ctx context.Context, req openapi.ReceiveMet
 		})
 	}
 	if req.Body == nil || !meta.VerifySignature(secrets, text(req.Params.XHubSignature256), *req.Body) {
-		return nil, problem.Unauthorized("", "the signature is missing or wrong")
+		return nil, problem.Unauthorized("Signature", "the signature is missing or wrong")
 	}
 	told, err := updates.Parse(*req.Body)
 	switch {
