@@ -54,6 +54,13 @@ var System = Actor{Type: "system"}
 // By is a contact as an actor.
 func By(c Contact) Actor { return Actor{Type: "contact", ID: &c.ID, Name: nameOf(c)} }
 
+// What a contact may have, so that an event has room for it twice: as it is, and as it
+// was before.
+const (
+	MaxTags              = 100
+	MaxCustomFieldsBytes = 64 << 10 // as JSON
+)
+
 // maxName is how many characters a name has that was not set by hand.
 const maxName = 200
 

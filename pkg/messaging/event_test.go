@@ -154,6 +154,12 @@ func TestMessageReceived(t *testing.T) {
 		if _, has := shown["raw"]; has || shown["truncated"] != true || shown["groupId"] != "g" {
 			t.Errorf("the message is %.200v", shown)
 		}
+		half := strings.Repeat("a", 120_000)
+		m.Raw, m.Text = json.RawMessage(`{"body":"`+half+`"}`), &half
+		shown = decoded(t, messaging.MessageReceived(m, conversation(), contact()))["message"].(map[string]any)
+		if _, has := shown["raw"]; has || shown["text"] != half || shown["groupId"] != "g" || shown["truncated"] != true {
+			t.Errorf("the message is %.200v", shown)
+		}
 		m.Text = &long
 		shown = decoded(t, messaging.MessageReceived(m, conversation(), contact()))["message"].(map[string]any)
 		if text := shown["text"].(string); !strings.HasPrefix(long, text) || len(text) < 30_000 || shown["truncated"] != true {

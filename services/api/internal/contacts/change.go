@@ -27,15 +27,11 @@ const (
 	maxName      = 200
 	maxEmail     = 254
 	maxInstagram = 100
-	maxTags      = 100
 	maxTag       = 100
 	maxFields    = 100
 	maxFieldKey  = 64
 	maxFieldText = 1000
-	// maxFieldsBytes bounds all custom fields as JSON: an event has them twice.
-	maxFieldsBytes = 64 << 10
-
-	maxFaults = 20 // that are named
+	maxFaults    = 20 // that are named
 )
 
 // change is what a client wants of a contact.
@@ -92,8 +88,8 @@ func checkInstagram(name string) []problem.FieldError {
 }
 
 func checkTags(tags []string) []problem.FieldError {
-	if len(tags) > maxTags {
-		return []problem.FieldError{{Pointer: "/tags", Detail: fmt.Sprintf("must have at most %d tags", maxTags)}}
+	if len(tags) > messaging.MaxTags {
+		return []problem.FieldError{{Pointer: "/tags", Detail: fmt.Sprintf("must have at most %d tags", messaging.MaxTags)}}
 	}
 	var faults []problem.FieldError
 	for i, tag := range tags {
@@ -121,8 +117,8 @@ func readFields(raw json.RawMessage) ([]byte, []problem.FieldError) {
 	if len(fields) > maxFields {
 		return nil, fault(fmt.Sprintf("must have at most %d fields", maxFields))
 	}
-	if len(normal) > maxFieldsBytes {
-		return nil, fault(fmt.Sprintf("must have at most %d bytes as JSON", maxFieldsBytes))
+	if len(normal) > messaging.MaxCustomFieldsBytes {
+		return nil, fault(fmt.Sprintf("must have at most %d bytes as JSON", messaging.MaxCustomFieldsBytes))
 	}
 	var faults []problem.FieldError
 	for _, key := range slices.Sorted(maps.Keys(fields)) {

@@ -242,7 +242,8 @@ func (s *state) close(ctx context.Context, v *conversation, with *contact) error
 	return nil
 }
 
-// inherit fills in what the contact lacks and another one has.
+// inherit fills in what the contact lacks and another one has, as far as there is room
+// for it in an event.
 func (c *contact) inherit(from *contact) {
 	if c.Phone == nil {
 		c.Phone = from.Phone
@@ -257,7 +258,7 @@ func (c *contact) inherit(from *contact) {
 		c.Owner = from.Owner
 	}
 	for _, tag := range from.Tags {
-		if !slices.Contains(c.Tags, tag) {
+		if len(c.Tags) < messaging.MaxTags && !slices.Contains(c.Tags, tag) {
 			c.Tags = append(slices.Clone(c.Tags), tag)
 		}
 	}
@@ -276,7 +277,7 @@ func (c *contact) inherit(from *contact) {
 			mine[name] = value
 		}
 	}
-	if fields, err := json.Marshal(mine); err == nil && !bytes.Equal(fields, c.CustomFields) {
+	if fields, err := json.Marshal(mine); err == nil && len(fields) <= messaging.MaxCustomFieldsBytes && !bytes.Equal(fields, c.CustomFields) {
 		c.CustomFields = fields
 	}
 }

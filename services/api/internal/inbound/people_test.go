@@ -123,6 +123,20 @@ func TestService_Take_MergesContacts(t *testing.T) {
 	is(f, []int{6}, `SELECT count(*)::int FROM messages WHERE contact_id = $1`, kept[0])
 }
 
+// The fullest contacts must not become one that no event has room for.
+func TestService_Take_MergesAsMuchAsEventsHold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	wa := f.whatsapp
+	f.take(wa.says(updates.Person{Phone: "+5511900000001"}, "a", "Oi", 0), wa.says(updates.Person{UserID: "BR.1"}, "b", "Oi", time.Second))
+	f.exec(`UPDATE contacts SET tags = (SELECT array_agg(repeat(CASE WHEN phone IS NULL THEN '😀' ELSE '😊' END, 97) || n) FROM generate_series(100, 199) AS n),
+		custom_fields = (SELECT json_object_agg(left(name, 2) || n, repeat('😀', 500)) FROM generate_series(1, 30) AS n)`)
+	f.take(wa.says(updates.Person{Phone: "+5511900000001", UserID: "BR.1", Name: "Ana"}, "c", "Oi", time.Minute))
+	is(f, []string{"100 true"}, `SELECT cardinality(tags) || ' ' || (octet_length(custom_fields::text) < 65536) FROM contacts WHERE merged_into IS NULL`)
+	is(f, []int{0}, `SELECT count(*)::int FROM channel_updates`)
+	is(f, []int{3}, `SELECT count(*)::int FROM messages WHERE type = 'text'`)
+}
+
 func TestService_Take_MergesInOneBatch(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
