@@ -1,9 +1,12 @@
 package event
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // ContactKey is what a contact's id is in message headers and in the ledger: the
@@ -27,19 +30,37 @@ func ContactID(key *string) *string {
 }
 
 // ContactOf returns the id of the contact that a body is about: data.contact.id,
-// in every type that is about one. Empty where there is none.
+// in every type that is about one. Empty where there is none. It reads no further than
+// that.
 func ContactOf(body []byte) string {
-	at := json.RawMessage(body)
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	for _, name := range []string{"data", "contact", "id"} {
-		var members map[string]json.RawMessage // unlike a struct's, its names are exact
-		if json.Unmarshal(at, &members) != nil {
+		if !enter(dec, name) {
 			return ""
 		}
-		at = members[name]
 	}
-	var id string
-	if json.Unmarshal(at, &id) != nil {
+	if dec.PeekKind() != jsontext.KindString {
 		return ""
 	}
-	return id
+	token, err := dec.ReadToken()
+	if err != nil {
+		return ""
+	}
+	return token.String()
+}
+
+// enter reads an object up to the value of a member.
+func enter(dec *jsontext.Decoder, name string) bool {
+	if dec.PeekKind() != jsontext.KindBeginObject {
+		return false
+	}
+	_, err := dec.ReadToken()
+	for err == nil && dec.PeekKind() == jsontext.KindString {
+		var key jsontext.Token
+		if key, err = dec.ReadToken(); err == nil && key.String() == name {
+			return true
+		}
+		err = errors.Join(err, dec.SkipValue())
+	}
+	return false
 }

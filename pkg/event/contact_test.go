@@ -43,6 +43,7 @@ func TestContactOf(t *testing.T) {
 		`{"event":"contact.updated","timestamp":"2025-10-20T12:00:00Z","data":{"contact":{"id":"c1","name":"Ana"}}}`: "c1",
 		`{"data":{"deal":{"contact":{"id":"c1"}},"contact":{"id":"c2"}}}`:                                            "c2",
 		`{"data":{"contact":{"id":"c1"},"Contact":{"id":"c2"}}}`:                                                     "c1",
+		`{"data":{"a":[{"contact":1}],"contact":{"tags":["x"],"id":"\u00e3\ud800"}}}`:                                "ã\ufffd",
 		`{"data":{"contact":{"id":17}}}`:                                                                             "",
 		`{"data":{"contact":null}}`:                                                                                  "",
 		`{"data":{}}`:                                                                                                "",
