@@ -153,6 +153,40 @@ func TestValidate_UnknownType(t *testing.T) {
 	}
 }
 
+// TestValidate_AsBeforeChannels shows that what the CRM published before messages came
+// through connections is still valid, and what connections leave out may be missing.
+func TestValidate_AsBeforeChannels(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []event.Type{event.MessageReceived, event.MessageSent} {
+		data := exampleData(t, kind)
+		message := data["message"].(map[string]any)
+		for _, name := range []string{"channel", "status", "reply", "raw", "externalId"} {
+			delete(message, name)
+		}
+		delete(data, "conversationId")
+		delete(data, "connectionId")
+		for _, name := range []string{"lastMessageAt", "lastInboundAt", "closedAt"} {
+			delete(data["conversation"].(map[string]any), name)
+		}
+		for _, file := range []any{nil, map[string]any{"mimeType": "image/jpeg", "url": "https://example.com/a.jpg", "sizeBytes": 1.0}, map[string]any{"id": "1"}} {
+			for _, quoted := range []any{nil, "019a017d-9cb8-7881-b1be-1dc66d76b07e"} {
+				message["media"], message["replyTo"] = file, quoted
+				if faults := event.Validate(kind, bodyOf(t, kind, data)); faults != nil {
+					t.Errorf("%s with %v and %v: %v", kind, file, quoted, faults)
+				}
+			}
+		}
+	}
+	for _, kind := range []event.Type{event.ConversationUpdated, event.ConversationClosed, event.ConversationCreated} {
+		data := exampleData(t, kind)
+		delete(data, "conversationId")
+		delete(data, "connectionId")
+		if faults := event.Validate(kind, bodyOf(t, kind, data)); faults != nil {
+			t.Errorf("%s: %v", kind, faults)
+		}
+	}
+}
+
 // TestValidate_AsTheLibrary puts values of all kinds into every place of every
 // example: Validate must decide as the library alone does.
 func TestValidate_AsTheLibrary(t *testing.T) {

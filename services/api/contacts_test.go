@@ -235,6 +235,7 @@ func TestContacts_Update(t *testing.T) {
 		t.Parallel()
 		f := newInboxed(t)
 		id := f.newContact(f.tenant, ", phone, tags", ", '+5511900000001', '{lead}'")
+		f.exec("INSERT INTO contact_identities (value, kind, tenant_id, contact_id) VALUES ('BR.1', 'user_id', $1, $2)", f.tenant, id)
 		owner := uuid.Must(uuid.NewV7())
 		path := contactsPath + "/" + id.String()
 		body := fmt.Sprintf(`{"name":"Ju","email":"ju@example.com","instagram":"ju","tags":["lead","vip"],"owner":{"id":"%s","name":"Rafaela"},
@@ -255,6 +256,9 @@ func TestContacts_Update(t *testing.T) {
 		previous, shown := e.Data["previous"].(map[string]any), e.Data["contact"].(map[string]any)
 		if len(previous) != 6 || previous["name"] != "Juliana" || previous["owner"] != nil || shown["name"] != "Ju" || shown["id"] != id.String() {
 			t.Errorf("the event is %v", e.Data)
+		}
+		if known, ok := shown["identities"].([]any); !ok || len(known) != 1 || known[0].(map[string]any)["value"] != "BR.1" {
+			t.Errorf("she is known by %v", shown["identities"])
 		}
 		if by := e.Data["updatedBy"].(map[string]any); len(by) != 1 || by["type"] != "api" {
 			t.Errorf("updated by %v", by)

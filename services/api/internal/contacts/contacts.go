@@ -157,7 +157,11 @@ func (s *Service) UpdateContact(ctx context.Context, req openapi.UpdateContactRe
 		if err := record(ctx, q, before, row); err != nil {
 			return err
 		}
-		told, _ := messaging.ContactUpdated(people.Contact(before), people.Contact(row), people.Actor(ctx))
+		was, is := people.Contact(before), people.Contact(row)
+		if is.Identities, err = people.Identities(ctx, q, row); err != nil {
+			return err
+		}
+		told, _ := messaging.ContactUpdated(was, is, people.Actor(ctx))
 		return outbox.Raise(ctx, q, outbox.Of(row.TenantID, row.UpdatedAt, told))
 	})
 	if err != nil {

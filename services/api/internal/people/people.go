@@ -100,6 +100,19 @@ func Contact(row db.Contact) messaging.Contact {
 	}
 }
 
+// Identities are what the channels know a contact by.
+func Identities(ctx context.Context, q *db.Queries, of db.Contact) ([]messaging.Identity, error) {
+	rows, err := q.IdentitiesOf(ctx, of.ID, of.TenantID)
+	if err != nil {
+		return nil, fmt.Errorf("read what a contact is known by: %w", err)
+	}
+	all := make([]messaging.Identity, len(rows))
+	for i, row := range rows {
+		all[i] = messaging.Identity{Kind: row.Kind, Value: row.Value, Account: row.Scope}
+	}
+	return all, nil
+}
+
 // Conversation is a row as events have it.
 func Conversation(row db.Conversation) messaging.Conversation {
 	return messaging.Conversation{
