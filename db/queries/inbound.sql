@@ -118,7 +118,17 @@ SET name = excluded.name, profile_name = excluded.profile_name, phone = excluded
 -- name: DeleteIdentity :exec
 DELETE FROM contact_identities WHERE value = @identity AND kind = @kind AND scope = @scope AND tenant_id = @tenant_id;
 
+-- name: InsertIdentities :exec
+-- Those that were nobody's. Should one be somebody's by now, it is refused: whoever it
+-- is of is not locked.
+INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
+SELECT r.value, r.kind, r.scope, @tenant_id, r.contact_id
+FROM (SELECT unnest(@identities::text[]) AS value, unnest(@kinds::text[]) AS kind, unnest(@scopes::text[]) AS scope,
+  unnest(@contact_ids::uuid[]) AS contact_id) AS r
+ORDER BY r.value, r.kind, r.scope;
+
 -- name: SaveIdentities :exec
+-- Those of contacts that are locked.
 INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
 SELECT r.value, r.kind, r.scope, @tenant_id, r.contact_id
 FROM (SELECT unnest(@identities::text[]) AS value, unnest(@kinds::text[]) AS kind, unnest(@scopes::text[]) AS scope,

@@ -64,6 +64,35 @@ func (q *Queries) IdentitiesOf(ctx context.Context, contactID uuid.UUID, tenantI
 	return items, nil
 }
 
+const insertIdentities = `-- name: InsertIdentities :exec
+INSERT INTO contact_identities (value, kind, scope, tenant_id, contact_id)
+SELECT r.value, r.kind, r.scope, $1, r.contact_id
+FROM (SELECT unnest($2::text[]) AS value, unnest($3::text[]) AS kind, unnest($4::text[]) AS scope,
+  unnest($5::uuid[]) AS contact_id) AS r
+ORDER BY r.value, r.kind, r.scope
+`
+
+type InsertIdentitiesParams struct {
+	TenantID   uuid.UUID
+	Identities []string
+	Kinds      []string
+	Scopes     []string
+	ContactIds []uuid.UUID
+}
+
+// Those that were nobody's. Should one be somebody's by now, it is refused: whoever it
+// is of is not locked.
+func (q *Queries) InsertIdentities(ctx context.Context, arg InsertIdentitiesParams) error {
+	_, err := q.db.Exec(ctx, insertIdentities,
+		arg.TenantID,
+		arg.Identities,
+		arg.Kinds,
+		arg.Scopes,
+		arg.ContactIds,
+	)
+	return err
+}
+
 const keepUpdates = `-- name: KeepUpdates :exec
 INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw, external_id, change, received_at)
 SELECT r.id, $1, r.connection_id, r.field, r.digest, r.raw, nullif(r.external_id, ''), nullif(r.change, '')::json, $2
@@ -644,6 +673,7 @@ type SaveIdentitiesParams struct {
 	ContactIds []uuid.UUID
 }
 
+// Those of contacts that are locked.
 func (q *Queries) SaveIdentities(ctx context.Context, arg SaveIdentitiesParams) error {
 	_, err := q.db.Exec(ctx, saveIdentities,
 		arg.TenantID,

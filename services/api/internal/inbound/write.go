@@ -73,17 +73,26 @@ func (s *state) writeIdentities(ctx context.Context, q *db.Queries) error {
 			}
 		}
 	}
-	p := db.SaveIdentitiesParams{TenantID: s.tenant}
+	fresh, moved := db.InsertIdentitiesParams{TenantID: s.tenant}, db.SaveIdentitiesParams{TenantID: s.tenant}
 	for id, is := range s.identities {
-		if s.stored[id] != is {
-			p.Identities, p.Kinds, p.Scopes = append(p.Identities, id.value), append(p.Kinds, id.kind), append(p.Scopes, id.scope)
-			p.ContactIds = append(p.ContactIds, is)
+		switch was, ok := s.stored[id]; {
+		case !ok:
+			fresh.Identities, fresh.Kinds, fresh.Scopes = append(fresh.Identities, id.value), append(fresh.Kinds, id.kind), append(fresh.Scopes, id.scope)
+			fresh.ContactIds = append(fresh.ContactIds, is)
+		case was != is:
+			moved.Identities, moved.Kinds, moved.Scopes = append(moved.Identities, id.value), append(moved.Kinds, id.kind), append(moved.Scopes, id.scope)
+			moved.ContactIds = append(moved.ContactIds, is)
 		}
 	}
-	if len(p.Identities) == 0 {
+	if len(moved.Identities) > 0 {
+		if err := q.SaveIdentities(ctx, moved); err != nil {
+			return err
+		}
+	}
+	if len(fresh.Identities) == 0 {
 		return nil
 	}
-	return q.SaveIdentities(ctx, p)
+	return q.InsertIdentities(ctx, fresh)
 }
 
 func (s *state) writeConversations(ctx context.Context, q *db.Queries) error {
