@@ -1,5 +1,5 @@
 // Package outbox raises events in the transaction of what they tell of. The
-// workers' relay publishes them, in the order of their ids.
+// workers' relay publishes them, those of one order as they were inserted.
 package outbox
 
 import (

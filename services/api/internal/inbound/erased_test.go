@@ -29,7 +29,9 @@ func TestService_Take_ErasedMeanwhile(t *testing.T) {
 	var requests sync.WaitGroup
 	const posts = 4
 	for n := range posts {
-		requests.Go(func() { f.takeBeside(f.whatsapp.says(ana, fmt.Sprint("wamid.", n+1), "after", time.Duration(n+1)*time.Second)) })
+		requests.Go(func() {
+			f.takeBeside(f.whatsapp.says(ana, fmt.Sprint("wamid.", n+1), "after", time.Duration(n+1)*time.Second))
+		})
 	}
 	f.waiting(posts)
 	_, err = q.RemoveMessagesOfConversations(t.Context(), conversations, 10)
