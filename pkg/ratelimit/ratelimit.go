@@ -34,6 +34,7 @@ type Limiter struct {
 	inTenant func(context.Context, uuid.UUID, func(*db.Queries) error) error
 	limits   []int64
 	lengths  []time.Duration
+	tries    int // of a take that others get in the way of
 }
 
 // New makes a limiter over s, which may be the api's or the worker's.
@@ -44,7 +45,7 @@ func New(s *store.Store, cfg Config) *Limiter {
 func newLimiter(s *store.Store, cfg Config, lengths ...time.Duration) *Limiter {
 	return &Limiter{
 		queries: s.Queries(), inTenant: s.InTenant,
-		limits: []int64{cfg.PerMinute, cfg.PerHour, cfg.PerDay}, lengths: lengths,
+		limits: []int64{cfg.PerMinute, cfg.PerHour, cfg.PerDay}, lengths: lengths, tries: 3,
 	}
 }
 
@@ -53,6 +54,7 @@ func newLimiter(s *store.Store, cfg Config, lengths ...time.Duration) *Limiter {
 func (l *Limiter) In(q *db.Queries) *Limiter {
 	in := *l
 	in.queries = q
+	in.tries = 1 // the transaction is repeated as a whole
 	in.inTenant = func(_ context.Context, _ uuid.UUID, fn func(*db.Queries) error) error { return fn(q) }
 	return &in
 }
@@ -82,12 +84,19 @@ func (l *Limiter) Take(ctx context.Context, connection Connection, n int64) (Rec
 	if n < 1 {
 		return Receipt{}, errNotPositive
 	}
-	rows, err := l.queries.TakeRateLimits(ctx, db.TakeRateLimitsParams{
-		TenantID: connection.Tenant, ConnectionID: connection.ID, N: n,
-		Kinds: kinds(Windows()), Limits: l.limits, Seconds: l.seconds(),
-	})
-	if err != nil {
-		return Receipt{}, fmt.Errorf("take from the rate limit of connection %s: %w", connection.ID, err)
+	var rows []db.TakeRateLimitsRow
+	for try := 1; ; try++ {
+		var err error
+		rows, err = l.queries.TakeRateLimits(ctx, db.TakeRateLimitsParams{
+			TenantID: connection.Tenant, ConnectionID: connection.ID, N: n,
+			Kinds: kinds(Windows()), Limits: l.limits, Seconds: l.seconds(),
+		})
+		if err == nil {
+			break
+		}
+		if try == l.tries || !store.Repeatable(err) {
+			return Receipt{}, fmt.Errorf("take from the rate limit of connection %s: %w", connection.ID, err)
+		}
 	}
 	if len(rows) == 0 {
 		return Receipt{}, store.ErrNotFound

@@ -535,6 +535,39 @@ func TestLimiter_NoDeadlocks(t *testing.T) {
 	}
 }
 
+// Who deletes or repairs rows by hand need not know the order of the locks.
+func TestLimiter_Take_OutlivesADeadlock(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, defaults)
+	c := f.connect()
+	f.take(c, 1)
+	// It is the take that looks for a deadlock, once both wait.
+	f.exec("ALTER DATABASE " + f.database.Name + " SET deadlock_timeout = '5s'")
+	f.limiter = New(f.open(testenv.API, 2), defaults)
+	other, err := f.super.Begin(t.Context())
+	f.check(err)
+	_, err = other.Exec(t.Context(), "SET LOCAL deadlock_timeout = '1min'")
+	f.check(err)
+	defer func() { _ = other.Rollback(context.WithoutCancel(t.Context())) }()
+	lock := func(window Window) {
+		_, err := other.Exec(t.Context(), "SELECT FROM integration_rate_limits WHERE connection_id = $1 AND window_type = $2 FOR UPDATE", c.ID, window)
+		f.check(err)
+	}
+	lock(PerMinute)
+	taken := make(chan error, 1) // sent once
+	go func() {
+		_, err := f.limiter.Take(t.Context(), c, 1)
+		taken <- err
+	}()
+	for waits := false; !waits; { // holds the others, and waits for this one
+		f.check(f.super.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waits))
+	}
+	lock(PerDay)
+	f.check(other.Commit(t.Context()))
+	f.check(<-taken)
+	f.wantUsed(c, 2, 2, 2)
+}
+
 func TestLimiter_Settings(t *testing.T) {
 	t.Parallel()
 	for _, c := range []Config{{PerMinute: -1}, {PerHour: MaxLimit + 1}, {PerDay: -5}} {

@@ -413,7 +413,7 @@ func apiQueries() []query {
 	lead, conversationStates := "lead", []string{"open", "pending", "closed"}
 	begins, ends := []time.Time{from, midnight.AddDate(0, 0, -1)}, []time.Time{midnight.AddDate(0, 0, -29), to}
 	channel, status, credentials := "whatsapp", "paused", []byte("\x01\x00\x00\x00\x01")
-	connectionInMiddle := connectionOf(10_000)
+	connectionInMiddle, rateLimitKinds := connectionOf(10_000), []string{"per_minute", "per_hour", "per_day"}
 	return []query{
 		// A tenant has a hundred by default: all it has is sorted.
 		{name: "ListConnections", rows: 3 * 100, call: func(q *db.Queries) {
@@ -432,6 +432,20 @@ func apiQueries() []query {
 		{name: "LockConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.LockConnection(ctx, connectionOf(200), tenant) }},
 		{name: "UpdateConnection", rows: 4, call: func(q *db.Queries) {
 			_, _ = q.UpdateConnection(ctx, db.UpdateConnectionParams{ID: connectionOf(200), TenantID: tenant, Status: status, Credentials: credentials})
+		}},
+		{name: "ReadRateLimits", rows: 20, call: func(q *db.Queries) {
+			_, _ = q.ReadRateLimits(ctx, db.ReadRateLimitsParams{
+				TenantID: tenant, ConnectionID: connectionOf(200), Kinds: rateLimitKinds, Limits: []int64{60, 1000, 10_000}, Seconds: []float64{60, 3600, 86_400},
+			})
+		}},
+		{name: "SetRateLimits", rows: 30, call: func(q *db.Queries) {
+			_ = q.SetRateLimits(ctx, db.SetRateLimitsParams{
+				ConnectionID: connectionOf(200), Kinds: rateLimitKinds, Limits: []int64{60, 1000, 10_000}, Overridden: []bool{true, false, true},
+			})
+		}},
+		{name: "ResetRateLimits", rows: 10, call: func(q *db.Queries) { _ = q.ResetRateLimits(ctx, connectionOf(200), rateLimitKinds) }},
+		{name: "RefundRateLimits", rows: 30, call: func(q *db.Queries) {
+			_ = q.RefundRateLimits(ctx, db.RefundRateLimitsParams{ConnectionID: connectionOf(200), N: 1, Kinds: rateLimitKinds, Starts: []time.Time{from, from, from}})
 		}},
 		{name: "ForgetRateLimits", rows: 10, call: func(q *db.Queries) { _ = q.ForgetRateLimits(ctx, connectionOf(200)) }},
 		{name: "DeleteConnection", rows: 4, call: func(q *db.Queries) { _ = q.DeleteConnection(ctx, connectionOf(200), tenant) }},
