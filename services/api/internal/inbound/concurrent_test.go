@@ -59,8 +59,10 @@ func TestService_Take_FirstInsertedIsFirstCommitted(t *testing.T) {
 		t.Run(fmt.Sprintf("of a contact that is known: %t", known), func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t)
+			second := f.connect(f.tenant, messaging.WhatsApp, "800002", "") // in another conversation
 			if known {
 				f.take(f.whatsapp.says(ana, "wamid.0", "0", 0))
+				f.exec(`UPDATE conversations SET status = 'closed'`)
 				f.exec(`DELETE FROM outbox`)
 			}
 			release := f.heldAtCommit("slow")
@@ -68,7 +70,7 @@ func TestService_Take_FirstInsertedIsFirstCommitted(t *testing.T) {
 			var requests sync.WaitGroup
 			requests.Go(func() { f.takeBeside(f.whatsapp.says(ana, "wamid.1", "slow", time.Second)) })
 			f.waiting(1)
-			requests.Go(func() { f.takeBeside(f.whatsapp.says(ana, "wamid.2", "quick", 2*time.Second)) })
+			requests.Go(func() { f.takeBeside(second.says(ana, "wamid.2", "quick", 2*time.Second)) })
 			f.waiting(2)
 			if events := f.outbox(); len(events) > 0 {
 				t.Errorf("%d events are seen before those that were inserted first", len(events))
@@ -77,7 +79,7 @@ func TestService_Take_FirstInsertedIsFirstCommitted(t *testing.T) {
 			requests.Wait()
 			is(f, []string{"slow", "quick"}, `SELECT convert_from(body, 'UTF8')::json->'data'->'message'->>'text' FROM outbox WHERE event_type = 'message.received' ORDER BY id`)
 			is(f, []int{1}, `SELECT count(*)::int FROM contacts`)
-			is(f, []int{1}, `SELECT count(*)::int FROM conversations`)
+			is(f, []int{2}, `SELECT count(*)::int FROM conversations WHERE status = 'open'`)
 		})
 	}
 }
@@ -179,7 +181,7 @@ func TestService_Take_MergedMeanwhile(t *testing.T) {
 	f.waiting(2)
 	release()
 	requests.Wait()
-	is(f, []int{4}, `SELECT count(*)::int FROM messages m JOIN contacts c ON c.id = m.contact_id AND c.merged_into IS NULL`)
+	is(f, []string{"1", "2", "slow, and merges", "4"}, `SELECT text FROM messages m JOIN contacts c ON c.id = m.contact_id AND c.merged_into IS NULL ORDER BY m.id`)
 }
 
 func TestService_Take_PostgresAway(t *testing.T) {

@@ -188,15 +188,12 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 // fill puts rows into the state.
 func (s *state) fill(contacts []db.Contact, identities []db.WhoIsRow, conversations []db.Conversation, messages []db.LockMessagesRow, kept []db.KeptChangesRow) error {
 	for _, row := range contacts {
-		if row.MergedInto != nil {
-			return errOvertaken
-		}
 		s.contacts[row.ID] = contactOf(row)
 	}
 	for _, row := range identities {
 		c := s.contacts[row.ContactID]
 		if c == nil {
-			return errOvertaken
+			return errOvertaken // merged, for one
 		}
 		id := identity{row.Value, row.Kind, row.Scope}
 		s.identities[id] = c.ID

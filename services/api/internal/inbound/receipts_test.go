@@ -145,10 +145,12 @@ func TestService_Take_Receipts(t *testing.T) {
 		)
 		f.take(f.facebook.tells(updates.Receipt{ExternalIDs: []string{"m_3"}, Status: messaging.Failed}, time.Minute))
 		f.take(
+			f.facebook.wrote(guest, "m_4", "fails in the same post", 2*time.Minute),
+			f.facebook.tells(updates.Receipt{ExternalIDs: []string{"m_4"}, Status: messaging.Failed}, 2*time.Minute),
 			f.facebook.wrote(guest, "m_8", "in the same post", 2*time.Minute), f.facebook.wrote(guest, "m_9", "after", 4*time.Minute),
 			f.facebook.tells(updates.Receipt{Person: guest, Watermark: noon.Add(3 * time.Minute), Status: messaging.Read}, 5*time.Minute),
 		)
-		is(f, []string{"m_1 read", "m_2 read", "m_3 failed", "m_5 sent", "m_6 sent", "m_7 received", "m_8 read", "m_9 sent"},
+		is(f, []string{"m_1 read", "m_2 read", "m_3 failed", "m_4 failed", "m_5 sent", "m_6 sent", "m_7 received", "m_8 read", "m_9 sent"},
 			`SELECT external_id || ' ' || status FROM messages ORDER BY external_id`)
 		f.take(f.facebook.tells(updates.Receipt{Person: guest, Watermark: noon.Add(9 * time.Minute), Status: messaging.Delivered}, 6*time.Minute))
 		is(f, []string{"m_1 read", "m_9 delivered"}, `SELECT external_id || ' ' || status FROM messages WHERE external_id IN ('m_1', 'm_9') ORDER BY external_id`)
