@@ -12,6 +12,12 @@
 -- which costs more than to run it.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true);
 
+-- name: LiveConnections :many
+-- Those of these connections that are not deleted.
+SELECT c.id FROM (SELECT unnest(@ids::uuid[]) AS id) AS p
+CROSS JOIN LATERAL (SELECT k.id FROM connections k
+  WHERE k.id = p.id AND k.tenant_id = @tenant_id AND k.deleted_at IS NULL LIMIT 1) AS c;
+
 -- name: LockStrangers :exec
 -- Of people whom nobody knows there is no row to lock. They are locked in the order
 -- of their keys.

@@ -170,6 +170,33 @@ func (q *Queries) KeptChanges(ctx context.Context, externalIds []string, connect
 	return items, nil
 }
 
+const liveConnections = `-- name: LiveConnections :many
+SELECT c.id FROM (SELECT unnest($1::uuid[]) AS id) AS p
+CROSS JOIN LATERAL (SELECT k.id FROM connections k
+  WHERE k.id = p.id AND k.tenant_id = $2 AND k.deleted_at IS NULL LIMIT 1) AS c
+`
+
+// Those of these connections that are not deleted.
+func (q *Queries) LiveConnections(ctx context.Context, ids []uuid.UUID, tenantID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, liveConnections, ids, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockContacts = `-- name: LockContacts :many
 SELECT c.id, c.tenant_id, c.name, c.profile_name, c.phone, c.email, c.instagram, c.tags, c.source, c.owner_id, c.owner_name, c.custom_fields, c.merged_into, c.created_at, c.updated_at FROM (
   SELECT DISTINCT i.contact_id FROM (SELECT unnest($1::text[]) AS value, unnest($2::text[]) AS kind, unnest($3::text[]) AS scope) AS p

@@ -63,6 +63,7 @@ func inboundQueries() []query {
 	}
 	out := slices.Repeat([]string{"outbound"}, batch)
 	return []query{
+		{name: "LiveConnections", rows: 4, call: func(q *db.Queries) { _, _ = q.LiveConnections(ctx, connections[:1], tenant) }},
 		{name: "LockStrangers", rows: 6 * batch, call: func(q *db.Queries) {
 			_ = q.LockStrangers(ctx, db.LockStrangersParams{Keys: keys, Identities: values, Kinds: kinds, Scopes: scopes, TenantID: tenant})
 		}},

@@ -35,6 +35,16 @@ type batch struct {
 	told   []told
 }
 
+// connections are those that the batch is of, each once.
+func (b batch) connections() (ids []uuid.UUID) {
+	for i := range b.told {
+		if id := b.told[i].connection.ID; !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // maxBatch bounds what one transaction locks and holds in memory.
 const maxBatch = 200
 
@@ -58,9 +68,7 @@ func (s *Service) sort(ctx context.Context, all []updates.Update) ([]batch, erro
 		row, ok := connections.of(&u)
 		if !ok {
 			s.metrics.unknown.WithLabelValues(string(u.Channel)).Inc()
-			s.seldom.Do(func() {
-				s.log.InfoContext(ctx, "Meta told of an account that nobody has connected", "channel", u.Channel, "account", first(u.Accounts))
-			})
+			s.strange(ctx, account{u.Channel, first(u.Accounts)})
 			continue
 		}
 		if u.At.Before(earliest) || u.At.After(now.Add(clockSkew)) {
@@ -86,6 +94,22 @@ func (s *Service) sort(ctx context.Context, all []updates.Update) ([]batch, erro
 		}
 	}
 	return batches, nil
+}
+
+// strange logs that nobody has connected an account: each one once a minute, and of
+// all of them no more than a few a second.
+func (s *Service) strange(ctx context.Context, of account) {
+	now := time.Now()
+	s.unknownMu.Lock()
+	last, logged := s.unknown.Get(of)
+	may := (!logged || now.Sub(last) >= logEvery) && s.strangers.AllowN(now, 1)
+	if may {
+		s.unknown.Add(of, now)
+	}
+	s.unknownMu.Unlock()
+	if may {
+		s.log.InfoContext(ctx, "Meta told of an account that nobody has connected", "channel", of.channel, "account", of.id)
+	}
 }
 
 // Times outside of these are taken for none.

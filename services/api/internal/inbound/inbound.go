@@ -25,9 +25,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/time/rate"
 
 	"github.com/primezap/primezap/pkg/meta"
@@ -48,7 +50,11 @@ type Service struct {
 	log     *slog.Logger
 
 	known  *recent.Cache[account, db.FindConnectionsRow]
-	seldom rate.Sometimes // what anybody, or any account, can make us log
+	seldom rate.Sometimes // what anybody can make us log
+
+	unknownMu sync.Mutex
+	unknown   *simplelru.LRU[account, time.Time] // when it was last logged that nobody has connected it
+	strangers *rate.Limiter                      // of such lines
 }
 
 // refuser says which tenants are no more.
@@ -60,6 +66,8 @@ type refuser interface {
 const (
 	logEvery    = time.Minute
 	maxAccounts = 10_000 // that are remembered
+	maxUnknown  = 1000   // likewise
+	maxLines    = 10     // a second, and at once
 )
 
 // VerifyMetaWebhook serves GET /webhooks/meta.
@@ -117,6 +125,16 @@ func (s *Service) ReceiveMetaWebhook(ctx context.Context, req openapi.ReceiveMet
 // Take stores what was told, and returns when it is committed. After an error some
 // of it may be stored: the same may be given again.
 func (s *Service) Take(ctx context.Context, told []updates.Update) error {
+	for try := 1; ; try++ {
+		err := s.take(ctx, told)
+		if !errors.Is(err, errGone) || try == tries {
+			return err
+		}
+		s.known.Forget() // the account may be another's by now; what is stored is found
+	}
+}
+
+func (s *Service) take(ctx context.Context, told []updates.Update) error {
 	batches, err := s.sort(ctx, told)
 	if err != nil {
 		return err

@@ -1,11 +1,13 @@
 package inbound_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -314,6 +316,54 @@ func TestService_Take_FindsConnections(t *testing.T) {
 	added := f.connect(f.tenant, messaging.WhatsApp, "0", "")
 	f.take(added.says(ana, "wamid.2", "connected now", 0))
 	is(f, []string{"connected now"}, `SELECT text FROM messages WHERE connection_id = $1`, added.id)
+}
+
+// An account is looked up once a second, and yet nothing is stored for a connection
+// that is deleted.
+func TestService_Take_DeletedConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.take(f.whatsapp.says(ana, "wamid.1", "before", 0))
+	f.exec(`UPDATE connections SET deleted_at = now() WHERE id = $1`, f.whatsapp.id)
+	f.take(f.whatsapp.says(ana, "wamid.2", "to nobody", 1), f.facebook.says(updates.Person{ScopedID: "77"}, "m.1", "beside it", 1))
+	is(f, []string{"before", "beside it"}, `SELECT text FROM messages ORDER BY id`)
+	f.exec(`UPDATE connections SET deleted_at = NULL WHERE id = $1`, f.whatsapp.id)
+	f.take(f.whatsapp.says(ana, "wamid.3", "again", 2))
+	f.exec(`UPDATE connections SET deleted_at = now() WHERE id = $1`, f.whatsapp.id)
+	theirs := f.connect(uuid.Must(uuid.NewV7()), messaging.WhatsApp, f.whatsapp.external, "")
+	f.take(f.whatsapp.says(ana, "wamid.4", "theirs", 3))
+	is(f, []string{"theirs"}, `SELECT text FROM messages WHERE connection_id = $1`, theirs.id)
+	is(f, []string{"before", "again"}, `SELECT text FROM messages WHERE connection_id = $1 ORDER BY id`, f.whatsapp.id)
+}
+
+func TestService_Take_LogsUnknownAccounts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var log bytes.Buffer
+	f.service = inbound.New(f.api, meta.Config{}, living{}, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(&log, nil)))
+	told := func(channel messaging.Channel, accounts ...string) updates.Update {
+		u := f.whatsapp.says(ana, "wamid.1", "x", 0)
+		u.Channel, u.Accounts = channel, accounts
+		return u
+	}
+	f.take(told(""), told(messaging.WhatsApp, "901"), told(messaging.WhatsApp, "902"), told(messaging.WhatsApp, "901"))
+	f.take(told(messaging.WhatsApp, "901"), told(messaging.Facebook, "901"))
+	for text, want := range map[string]int{"channel=whatsapp account=901": 1, "channel=whatsapp account=902": 1, "channel=facebook account=901": 1} {
+		if got := strings.Count(log.String(), text); got != want {
+			t.Errorf("%s is logged %d times, want %d", text, got, want)
+		}
+	}
+	var many []updates.Update
+	for i := range 100 {
+		many = append(many, told(messaging.WhatsApp, fmt.Sprint("a", i)))
+	}
+	f.take(many...)
+	if got := strings.Count(log.String(), "account=a"); got > 60 {
+		t.Errorf("of 100 accounts %d are logged at once", got)
+	}
+	if strings.Contains(log.String(), "5511") {
+		t.Errorf("a person is logged: %s", &log)
+	}
 }
 
 // gone has a tenant deleted.

@@ -113,6 +113,7 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 		messages      []db.LockMessagesRow
 		unread        []db.LockUnreadRow
 		kept          []db.KeptChangesRow
+		live          []uuid.UUID
 	)
 	if err := round.Do(func(q *db.Queries) error { return q.PlanOnce(ctx) }); err != nil {
 		return nil, err
@@ -170,8 +171,18 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 			return nil, err
 		}
 	}
+	// Last, since locks may have been waited for.
+	connections := b.connections()
+	if err := store.Ask(&round, &live, func(q *db.Queries) ([]uuid.UUID, error) {
+		return q.LiveConnections(ctx, connections, b.tenant)
+	}); err != nil {
+		return nil, err
+	}
 	if err := round.Send(ctx, tx); err != nil {
 		return nil, err
+	}
+	if len(live) < len(connections) {
+		return nil, errGone
 	}
 	for _, row := range unread {
 		messages = append(messages, db.LockMessagesRow(row))

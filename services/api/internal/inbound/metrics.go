@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
@@ -52,10 +53,14 @@ func newMetrics(registry prometheus.Registerer) metrics {
 
 // New returns a service over the api's role.
 func New(s *store.Store, config meta.Config, tenants refuser, registry prometheus.Registerer, log *slog.Logger) *Service {
+	unknown, err := simplelru.NewLRU[account, time.Time](maxUnknown, nil)
+	if err != nil {
+		panic(err) // only for a size that is not positive
+	}
 	return &Service{
 		store: s, config: config, tenants: tenants, metrics: newMetrics(registry), log: log,
 		known:  recent.New[account, db.FindConnectionsRow](maxAccounts, time.Now),
-		seldom: rate.Sometimes{First: 1, Interval: logEvery},
+		seldom: rate.Sometimes{First: 1, Interval: logEvery}, unknown: unknown, strangers: rate.NewLimiter(maxLines, maxLines),
 	}
 }
 

@@ -58,6 +58,8 @@ func unsupported(m updates.Message) updates.Message {
 var (
 	// errOvertaken says that what was found had changed by the time it was locked.
 	errOvertaken = errors.New("overtaken by another transaction")
+	// errGone says that a connection was deleted since it was found.
+	errGone = errors.New("a connection was deleted")
 )
 
 // refusal says whether an error is of the data: another try would end the same.
