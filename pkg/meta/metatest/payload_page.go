@@ -120,6 +120,14 @@ func PageUnsend(from, account string, at time.Time, mid string) M {
 	return PageMessage(from, account, at, mid, M{"is_deleted": true})
 }
 
+// MessengerSticker is the content of a sticker: a picture whose number is told twice.
+func MessengerSticker(url string) M {
+	const thumb = 369239263222822 // the one of the thumb
+	content := PageAttachment("image", M{"url": url, "sticker_id": thumb})
+	content["sticker_id"] = thumb
+	return content
+}
+
 // MessengerDelivery says that messages, and all before them, have arrived.
 func MessengerDelivery(from, page string, at time.Time, mids ...string) M {
 	m := item(from, page, at, "delivery", M{"mids": mids, "watermark": at.UnixMilli()})

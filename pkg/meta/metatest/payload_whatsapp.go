@@ -35,6 +35,25 @@ func WhatsAppMessages(n Number, p Person, messages ...M) M {
 	return value
 }
 
+// WhatsAppEchoHook is a whole payload with messages that the account's owner wrote on
+// the phone.
+func WhatsAppEchoHook(n Number, messages ...M) M {
+	value := whatsAppValue(n)
+	value["message_echoes"] = messages
+	return M{"object": "whatsapp_business_account", "entry": []M{{
+		"id": n.WABA, "changes": []M{{"field": "smb_message_echoes", "value": value}},
+	}}}
+}
+
+// WhatsAppEcho is such a message: its envelope, with content in it.
+func WhatsAppEcho(n Number, to Person, id string, at time.Time, content M) M {
+	m := M{"id": id, "timestamp": seconds(at), "from": strings.TrimPrefix(n.Phone, "+")}
+	set(m, "to", to.waID())
+	set(m, "to_user_id", to.UserID)
+	maps.Copy(m, content)
+	return m
+}
+
 // WhatsAppStatuses is a value with statuses of messages that were sent.
 func WhatsAppStatuses(n Number, statuses ...M) M {
 	value := whatsAppValue(n)

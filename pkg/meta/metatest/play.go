@@ -69,7 +69,7 @@ func Kinds(channel messaging.Channel) []string {
 		for kind := range whatsAppKinds {
 			kinds = append(kinds, kind)
 		}
-		kinds = append(kinds, "errors", "sent", "delivered", "read", "played", "failed")
+		kinds = append(kinds, "errors", "echo", "sent", "delivered", "read", "played", "failed")
 	case messaging.Facebook:
 		for kind := range pageKinds {
 			if !slices.Contains(instagramAlone, kind) {
@@ -221,6 +221,12 @@ func (s *Server) playWhatsApp(e Event, ids []string) (M, error) {
 		return WhatsAppHook(n, WhatsAppErrors(n, M{
 			"code": failure.Code, "title": failure.Message, "message": failure.Message, "error_data": M{"details": failure.Details},
 		})), nil
+	case "echo":
+		var messages []M
+		for _, id := range ids {
+			messages = append(messages, WhatsAppEcho(n, e.From.Person, id, e.At, WhatsAppText(e.said())))
+		}
+		return WhatsAppEchoHook(n, messages...), nil
 	case "sent", "delivered", "read", "played", "failed":
 		if e.Target == "" {
 			return nil, errors.New("target must be the id of a message that was sent")
@@ -379,8 +385,8 @@ func fieldOf(channel messaging.Channel, kind string) string {
 
 // Kinds that one of the two channels has and the other has not.
 var (
-	instagramAlone = []string{"story_reply", "story_mention", "ig_post", "share", "ephemeral", "unsend", "seen", "product", "unsupported", "unsupported_type", "ig_reel", "ad"}
-	messengerAlone = []string{"location", "fallback", "template", "optin", "delivery", "read"}
+	instagramAlone = []string{"story_reply", "story_mention", "ig_post", "share", "ephemeral", "seen", "product", "unsupported_type", "ig_reel", "ad"}
+	messengerAlone = []string{"sticker", "location", "fallback", "template", "optin", "delivery", "read"}
 )
 
 // pageKinds make what happened of each kind.
@@ -392,6 +398,9 @@ var pageKinds = map[string]func(e Event, from, id string) (M, error){
 	"image": attached("image"), "audio": attached("audio"), "video": attached("video"), "file": attached("file"),
 	"fallback": attached("fallback"), "template": attached("template"), "reel": attached("reel"), "ig_reel": attached("ig_reel"),
 	"share": attached("share"), "ig_post": attached("ig_post"), "story_mention": attached("story_mention"), "unsupported_type": attached("unsupported_type"),
+	"sticker": func(e Event, from, id string) (M, error) {
+		return e.wrote(from, id, MessengerSticker(e.url("sticker")))
+	},
 	"location":  func(e Event, from, id string) (M, error) { return e.wrote(from, id, PageLocation(e.place())) },
 	"ephemeral": func(e Event, from, id string) (M, error) { return e.wrote(from, id, InstagramEphemeral()) },
 	"story_reply": func(e Event, from, id string) (M, error) {
