@@ -528,6 +528,14 @@ func TestConnections_Limits(t *testing.T) {
 	f := newConnecting(t, func(c *api.Config) {
 		c.RateLimits.PerMinute, c.RateLimits.PerHour, c.RateLimits.PerDay = 60, 1000, 10_000
 	})
+	plain := into[connection.View](f.do("POST", connectionsPath, number(``)).is(http.StatusCreated))
+	var stored string // for whoever looks into the table before anything is sent
+	f.check(f.worker.Pool().QueryRow(t.Context(), "SELECT string_agg(window_type || ' ' || max_requests || ' ' || request_count, ', ' ORDER BY max_requests) "+
+		"FROM integration_rate_limits WHERE connection_id = $1", plain.ID).Scan(&stored))
+	if want := "per_minute 60 0, per_hour 1000 0, per_day 10000 0"; stored != want {
+		t.Errorf("a new connection has %q, want %q", stored, want)
+	}
+	f.do("DELETE", connectionsPath+"/"+plain.ID.String(), "").is(http.StatusNoContent)
 	c := into[connection.View](f.do("POST", connectionsPath, number(`,"limits":{"per_minute":7,"per_day":null}`)).is(http.StatusCreated))
 	path := connectionsPath + "/" + c.ID.String()
 	limits := func() []int { return into[rateLimit](f.do("GET", path+"/rate-limit", "").is(http.StatusOK)).limits() }

@@ -107,10 +107,12 @@ func (s *Service) CreateConnection(ctx context.Context, req openapi.CreateConnec
 		if err := record(ctx, q, "connection.created", nil, &row); err != nil {
 			return err
 		}
-		if own == nil {
-			return nil
+		if own != nil {
+			return s.limit(ctx, q, row, own)
 		}
-		return s.limit(ctx, q, row, own)
+		// Makes the rows of its windows, for whoever looks at them there.
+		_, err = s.Limiter.In(q).Lock(ctx, ratelimit.Connection{Tenant: tenant, ID: row.ID})
+		return err
 	})
 	if errors.Is(err, connection.ErrTaken) {
 		return nil, problem.Conflict("the account is connected already: who proves by OAuth that it is theirs can take it over").
