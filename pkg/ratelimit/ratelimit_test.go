@@ -498,6 +498,50 @@ func TestLimiter_RowsMadeAtOnce(t *testing.T) {
 	}
 }
 
+// TestLimiter_DeletedMeanwhile takes from a connection that is being deleted: either
+// it is granted before, or it waits and there is no such connection.
+func TestLimiter_DeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	for _, begun := range []bool{true, false} {
+		t.Run(fmt.Sprintf("whose windows have begun: %t", begun), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, defaults)
+			c := f.connect()
+			if begun {
+				f.take(c, 1)
+			}
+			taken := make(chan error, 1)
+			f.check(f.api.InTenant(t.Context(), f.tenant, func(q *db.Queries) error {
+				if _, err := q.LockConnection(t.Context(), c.ID, f.tenant); err != nil {
+					return err
+				}
+				if err := errors.Join(q.DeleteConnection(t.Context(), c.ID, f.tenant), q.ForgetRateLimits(t.Context(), c.ID)); err != nil {
+					return err
+				}
+				go func() {
+					_, err := f.limiter.Take(t.Context(), c, 1)
+					taken <- err
+				}()
+				for waits := false; !waits && len(taken) == 0; {
+					if err := f.super.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+						WHERE datname = current_database() AND usename = 'primezap_api' AND wait_event_type = 'Lock')`).Scan(&waits); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			if err := <-taken; !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("take: %v, want not found", err)
+			}
+			var left int
+			f.check(f.super.QueryRow(t.Context(), "SELECT count(*) FROM integration_rate_limits").Scan(&left))
+			if left != 0 {
+				t.Errorf("%d windows of the deleted connection are left", left)
+			}
+		})
+	}
+}
+
 func TestLimiter_NoDeadlocks(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, Config{PerMinute: 1 << 20, PerHour: 1 << 20, PerDay: 1 << 20})
