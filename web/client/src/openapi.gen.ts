@@ -2577,7 +2577,7 @@ export interface components {
         /** @enum {string} */
         WindowType: "per_minute" | "per_hour" | "per_day";
         /**
-         * @description Messages that may be sent in each window
+         * @description Messages that may be sent in each window; 0 lets none be sent
          * @example {
          *       "per_minute": 600,
          *       "per_day": 100000

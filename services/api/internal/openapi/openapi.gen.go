@@ -395,7 +395,7 @@ type ConnectionInput struct {
 	// ExternalID Meta's id of the phone number, the page or the Instagram account
 	ExternalID string `json:"externalId"`
 
-	// Limits Messages that may be sent in each window
+	// Limits Messages that may be sent in each window; 0 lets none be sent
 	//
 	// Examples: {"per_day":100000,"per_minute":600}
 	Limits *RateLimitInput `json:"limits,omitempty"`
@@ -729,7 +729,7 @@ type Rate struct {
 	PerSecond int `json:"perSecond"`
 }
 
-// RateLimitInput Messages that may be sent in each window
+// RateLimitInput Messages that may be sent in each window; 0 lets none be sent
 //
 // Examples: {"per_day":100000,"per_minute":600}
 type RateLimitInput struct {
