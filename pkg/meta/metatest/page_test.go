@@ -31,7 +31,7 @@ func TestServer_Page(t *testing.T) {
 			page, header := read(t, "/?lang="+lang)
 			for _, part := range []string{
 				says, `<html lang="` + lang + `">`, metatest.DefaultNumberID, metatest.DefaultPageToken, metatest.DefaultAccountID, "http://127.0.0.1:1/webhooks/meta",
-				"POST /simulate/message", "nfm_reply", "story_mention",
+				"POST /simulate/message", "&#34;target&#34;: &#34;wamid.", "nfm_reply", "story_mention",
 			} {
 				if !strings.Contains(page, part) {
 					t.Errorf("lacks %q", part)
