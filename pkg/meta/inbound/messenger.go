@@ -99,7 +99,9 @@ func (r *reader) item(channel messaging.Channel, account string, v value, field 
 	if it.echo && it.kind == "message" && field == "" && channel == messaging.Facebook {
 		u.Field = "message_echoes"
 	}
-	u.Accounts = accounts(account, it.account)
+	// The account that takes part goes first. An entry's id that does not is a page's, or
+	// none: whoever entered it as an account of their own shall not read along.
+	u.Accounts = accounts(it.account, account)
 	if read != nil {
 		u.Payload = read(it)
 	}

@@ -312,6 +312,13 @@ func TestService_Take_FindsConnections(t *testing.T) {
 	if got := f.metric("primezap_inbound_unknown_connections_total"); got != 4 {
 		t.Errorf("%v updates of unknown accounts are counted, want 4", got)
 	}
+	// Whoever entered a page's id as an account of their own does not read along.
+	f.connect(uuid.Must(uuid.NewV7()), messaging.Instagram, "999", "")
+	told, err := updates.Parse([]byte(`{"object":"instagram","entry":[{"id":"999","messaging":[{"sender":{"id":"77"},"recipient":{"id":"` + account +
+		`"},"timestamp":1763942300000,"message":{"mid":"m.1","text":"through a page"}}]}]}`))
+	f.check(err)
+	f.take(told...)
+	is(f, []uuid.UUID{f.instagram.id}, `SELECT connection_id FROM messages WHERE external_id = 'm.1'`)
 	// It is not remembered that an account is unknown.
 	added := f.connect(f.tenant, messaging.WhatsApp, "0", "")
 	f.take(added.says(ana, "wamid.2", "connected now", 0))
