@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/messaging"
@@ -194,15 +195,20 @@ func (s *state) writeKept(ctx context.Context, q *db.Queries) error {
 	return q.KeepUpdates(ctx, p)
 }
 
-// writeEvents puts the first event of every contact before the second of any: the
-// relay waits before the next event of a contact, and not between those of others.
+// writeEvents puts the first event of every person before the second of any: the relay
+// waits before the next event of a contact, and not between those of others.
 func (s *state) writeEvents(ctx context.Context, q *db.Queries) error {
 	turns := make([]int, len(s.events))
 	places := make([]int, len(s.events))
 	seen := map[string]int{}
-	for i, e := range s.events {
-		turns[i], places[i] = seen[e.Order], i
-		seen[e.Order]++
+	for i := range s.events {
+		e := &s.events[i]
+		person, fresh := s.person(e.Order)
+		if fresh {
+			e.Order = person
+		}
+		turns[i], places[i] = seen[person], i
+		seen[person]++
 	}
 	slices.SortStableFunc(places, func(a, b int) int { return cmp.Compare(turns[a], turns[b]) })
 	events := make([]outbox.Event, len(places))
@@ -210,4 +216,19 @@ func (s *state) writeEvents(ctx context.Context, q *db.Queries) error {
 		events[i] = s.events[place]
 	}
 	return outbox.RaiseAll(ctx, q, events)
+}
+
+// person is the contact that another turned out to be, or itself, and whether all that
+// was ever told of it is of this transaction, which may tell it in her order then.
+func (s *state) person(contact string) (is string, fresh bool) {
+	id, err := uuid.Parse(contact)
+	if err != nil {
+		return contact, false
+	}
+	c := s.contacts[id]
+	fresh = c != nil && c.fresh
+	for c != nil && c.mergedInto != uuid.Nil {
+		contact, c = c.mergedInto.String(), s.contacts[c.mergedInto]
+	}
+	return contact, fresh
 }
