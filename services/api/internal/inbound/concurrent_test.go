@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/primezap/primezap/pkg/messaging"
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
 )
@@ -199,4 +201,23 @@ func TestService_Take_PostgresAway(t *testing.T) {
 	f.exec(`DROP TRIGGER away ON messages`)
 	f.take(f.whatsapp.says(ana, "wamid.1", "1", 1))
 	is(f, []string{"0", "1"}, `SELECT text FROM messages ORDER BY id`)
+}
+
+// TestService_Take_OneTenantFails has what is told of a tenant fail at each try: what
+// the post tells of others is stored, and nothing later of the tenant itself.
+func TestService_Take_OneTenantFails(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	other := f.connect(uuid.Must(uuid.NewV7()), messaging.WhatsApp, "800002", "")
+	f.exec(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF NEW.text = 'slow' THEN RAISE EXCEPTION 'canceling statement due to statement timeout' USING errcode = '57014'; END IF; RETURN NEW; END $$`)
+	f.exec(`CREATE TRIGGER slow BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION slow()`)
+	post := []updates.Update{f.whatsapp.says(ana, "wamid.0", "slow", 0)}
+	for n := range 300 { // more than are stored in one transaction
+		post = append(post, f.whatsapp.says(ana, fmt.Sprint("wamid.later", n), "later", time.Second))
+	}
+	if err := f.service.Take(t.Context(), append(post, other.says(ana, "wamid.1", "other", 0))); err == nil {
+		t.Error("it was told that all is stored")
+	}
+	is(f, []string{"other"}, `SELECT text FROM messages`)
 }

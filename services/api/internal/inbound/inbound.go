@@ -25,6 +25,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -139,10 +141,16 @@ func (s *Service) take(ctx context.Context, told []updates.Update) error {
 	if err != nil {
 		return err
 	}
+	// One tenant's trouble is not another's: Meta repeats the whole post, for days. What
+	// came later of the same tenant waits, to stay behind it.
+	failed := map[uuid.UUID]error{}
 	for _, b := range batches {
+		if failed[b.tenant] != nil || ctx.Err() != nil {
+			continue
+		}
 		if err := s.record(ctx, b); err != nil {
-			return fmt.Errorf("store what Meta told: %w", err)
+			failed[b.tenant] = fmt.Errorf("store what Meta told: %w", err)
 		}
 	}
-	return nil
+	return errors.Join(append(slices.Collect(maps.Values(failed)), ctx.Err())...)
 }
