@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	maxName  = 200       // characters
-	maxCount = 1_000_000 // of the messages of a conversation that is closed
+	maxName  = 200     // characters
+	maxCount = 100_000 // of the messages of a conversation that is closed, as by the API
 )
 
 // meet returns the contact that a person is, made or changed by what was told of
