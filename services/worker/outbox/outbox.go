@@ -35,7 +35,8 @@ import (
 const (
 	batchRows  = 1000
 	batchBytes = 8 << 20 // and the one event more that crosses it
-	maxWaves   = 64      // of a conversation, rows of one batch
+	minWaves   = 64      // of a conversation, rows of a pass, for each batch that the last pass read,
+	maxWaves   = 512     // and in all
 	maxHeld    = 10_000  // conversations held back at once
 
 	// Postgres does not tell of new rows: NOTIFY in the transactions that insert

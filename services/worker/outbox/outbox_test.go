@@ -438,6 +438,34 @@ func TestRelay_RunFindsWhatWasOvertaken(t *testing.T) { // not parallel: no othe
 	w.emptied()
 }
 
+// TestRelay_RunReadsSeldom has one conversation leave much behind: it is not read
+// anew for every few of its rows.
+func TestRelay_RunReadsSeldom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const rows = 10_000
+	if _, err := w.store.Pool().Exec(t.Context(), `INSERT INTO outbox (tenant_id, event_id, event_type, day, body, conversation)
+		SELECT $1, 'e' || n, 'message.received', current_date, '{}', 'c' FROM generate_series(1, $2::int) AS n`, tenant, rows); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := w.relay()
+	for n := range rows {
+		w.expect(fmt.Sprint("e", n+1))
+	}
+	w.emptied()
+	stop() // its connection tells of its reads as it ends
+	var read int64
+	for deadline := time.Now().Add(patience); read < rows && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) { // between looks
+		err := w.store.Pool().QueryRow(t.Context(), "SELECT coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'outbox'").Scan(&read)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if read < rows || read > 30*rows {
+		t.Errorf("%d rows are read to publish %d", read, rows)
+	}
+}
+
 func TestRelay_RunAlone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -35,6 +35,7 @@ type turn struct {
 	held  map[conversation]bool // something of it failed
 	until time.Time             // held back until then
 	away  bool                  // the last pass could publish nothing at all
+	reads int                   // batches that the last pass read
 }
 
 // tally is what became of a batch.
@@ -58,7 +59,9 @@ func (t *turn) pass(ctx, work context.Context) (sent int, err error) {
 	var cause error
 	after, clean := t.floor.start(t.startEvery), true
 	enough := map[conversation]bool{} // in this pass
+	reads := 0
 	for more := true; more && !t.away && len(t.held) < maxHeld && ctx.Err() == nil; {
+		reads++
 		b, err := t.batch(work, after, enough)
 		if err != nil {
 			return sent, err
@@ -74,6 +77,7 @@ func (t *turn) pass(ctx, work context.Context) (sent int, err error) {
 			after = b.last
 		}
 	}
+	t.reads = reads
 	if failed > 0 {
 		t.until = time.Now().Add(failurePause)
 		t.log.Warn("outbox: not published, will be tried again", "events", failed, "error", cause)
@@ -122,16 +126,18 @@ func (t *turn) batch(ctx context.Context, after int64, enough map[conversation]b
 // waves are the rows in the order in which they may be published: together those
 // that are the first of their conversation, then the second ones. Not among them
 // are those held back, and those of a conversation that has had its share: it is
-// not to keep the others waiting.
+// not to keep the others waiting. The longer the table is, the larger is the share: or
+// what a single one left would be read again and again.
 func (t *turn) waves(rows []db.OutboxBatchRow, enough map[conversation]bool) (waves [][]*db.OutboxBatchRow) {
 	next := make(map[conversation]int, len(rows))
+	share := min(max(1, t.reads)*minWaves, maxWaves)
 	for i := range rows {
 		c := conversationOf(&rows[i])
 		if t.held[c] || enough[c] {
 			continue
 		}
 		n := next[c]
-		if n == maxWaves {
+		if n == share {
 			enough[c] = true
 			continue
 		}
