@@ -87,10 +87,10 @@ func (t *told) key(externalID string) messageKey { return messageKey{externalID,
 // give a person ids of their own.
 func identitiesOf(p updates.Person, t *told) (ids []identity) {
 	if p.Phone != "" {
-		ids = append(ids, identity{p.Phone, "phone", ""})
+		ids = append(ids, identity{p.Phone, phone, ""})
 	}
 	if p.UserID != "" {
-		ids = append(ids, identity{p.UserID, "user_id", ""})
+		ids = append(ids, identity{p.UserID, userID, ""})
 	}
 	if p.ScopedID != "" {
 		kind := "psid"

@@ -20,7 +20,10 @@ const (
 // her now.
 func (s *state) meet(ctx context.Context, t *told, p updates.Person) (*contact, error) {
 	ids := identitiesOf(p, t)
-	c := s.known(ids)
+	c, err := s.who(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
 	if c == nil {
 		return s.welcome(t, p, ids)
 	}
@@ -64,6 +67,29 @@ func (s *state) known(ids []identity) *contact {
 	return nil
 }
 
+// who is the contact that somebody is, nil if she is known by nothing. A number
+// passes from one person to another in time, a user id of WhatsApp's does not: where
+// they are of two contacts that both have a user id, the id says who it is.
+func (s *state) who(ctx context.Context, ids []identity) (*contact, error) {
+	c := s.known(ids)
+	if c == nil {
+		return nil, nil
+	}
+	for _, id := range ids {
+		of, ok := s.identities[id]
+		if !ok || of == c.ID || id.kind != userID {
+			continue
+		}
+		if err := s.identify(ctx, c); err != nil {
+			return nil, err
+		}
+		if c.hasUserID() {
+			return s.contacts[of], nil
+		}
+	}
+	return c, nil
+}
+
 // welcome makes a contact.
 func (s *state) welcome(t *told, p updates.Person, ids []identity) (*contact, error) {
 	id, err := newID()
@@ -87,23 +113,52 @@ func (c *contact) snapshot() messaging.Contact {
 	return before
 }
 
-// gather merges all contacts that identities are of into one of them.
+// gather merges all contacts that identities are of into one of them, except those
+// that only had a number before: they are somebody else.
 func (s *state) gather(ctx context.Context, into *contact, ids []identity) error {
 	for _, id := range ids {
-		if of, ok := s.identities[id]; ok && of != into.ID {
-			if err := s.merge(ctx, into, s.contacts[of]); err != nil {
-				return err
+		of, ok := s.identities[id]
+		if !ok || of == into.ID {
+			continue
+		}
+		from := s.contacts[of]
+		if err := s.identify(ctx, from); err != nil {
+			return err
+		}
+		if id.kind == phone && into.hasUserID() && from.hasUserID() {
+			before := from.snapshot()
+			s.drop(from, id)
+			if e, ok := messaging.ContactUpdated(before, from.Contact, messaging.System); ok {
+				s.raise(e)
 			}
+			continue
+		}
+		if err := s.merge(ctx, into, from); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// drop has a contact be known by an identity no more: it may become somebody else's.
+func (s *state) drop(c *contact, id identity) {
+	delete(s.identities, id)
+	c.Identities = slices.DeleteFunc(c.Identities, func(shownID messaging.Identity) bool { return shownID == shown(id) })
+	if id.kind == phone && text(c.Phone) == id.value {
+		c.Phone = nil
+	}
+	c.touch(s)
+}
+
+func (c *contact) hasUserID() bool {
+	return slices.ContainsFunc(c.Identities, func(id messaging.Identity) bool { return id.Kind == userID })
 }
 
 // learn adds what a contact was not known by, and what its profile says now.
 func (s *state) learn(t *told, c *contact, p updates.Person, ids []identity) {
 	changed := false
 	unnamed := c.unnamed(p)
-	if p.Phone != "" && (c.Phone == nil || *c.Phone != p.Phone && c.has("phone", *c.Phone) && !c.has("phone", p.Phone)) {
+	if p.Phone != "" && (c.Phone == nil || *c.Phone != p.Phone && c.has(phone, *c.Phone) && !c.has(phone, p.Phone)) {
 		c.Phone, changed = new(p.Phone), true
 	}
 	for _, id := range ids {
@@ -298,16 +353,10 @@ func (s *state) rename(ctx context.Context, t *told, change updates.IdentityChan
 		return err
 	}
 	for _, id := range was {
-		// What she is known by no more may become somebody else's.
 		if s.identities[id] != c.ID || slices.Contains(is, id) || !slices.ContainsFunc(is, func(n identity) bool { return n.kind == id.kind }) {
 			continue
 		}
-		delete(s.identities, id)
-		c.Identities = slices.DeleteFunc(c.Identities, func(shownID messaging.Identity) bool { return shownID == shown(id) })
-		if id.kind == "phone" && text(c.Phone) == id.value {
-			c.Phone = nil
-		}
-		c.touch(s)
+		s.drop(c, id)
 	}
 	s.learn(t, c, change.New, is)
 	if e, ok := messaging.ContactUpdated(before, c.Contact, messaging.By(c.Contact)); ok {

@@ -123,6 +123,40 @@ func TestService_Take_MergesContacts(t *testing.T) {
 	is(f, []int{6}, `SELECT count(*)::int FROM messages WHERE contact_id = $1`, kept[0])
 }
 
+// A number is given to somebody else in time. Whoever wrote from it before stays
+// apart.
+func TestService_Take_NumberOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	bruno := updates.Person{Phone: "+5511900000009", UserID: "BR.9", Name: "Bruno"}
+	whose := `SELECT m.text || ' ' || c.name FROM messages m JOIN contacts c ON c.id = m.contact_id ORDER BY m.id`
+	t.Run("goes from one contact to the other", func(t *testing.T) {
+		t.Parallel()
+		f := newFixture(t)
+		f.take(f.whatsapp.says(ana, "wamid.1", "1", 0), f.whatsapp.says(bruno, "wamid.2", "2", 1))
+		f.exec(`DELETE FROM outbox`)
+		f.take(f.whatsapp.says(updates.Person{Phone: ana.Phone, UserID: bruno.UserID}, "wamid.3", "3", 2))
+		events := f.raises("contact.updated", "contact.updated", "conversation.updated", "message.received")
+		if was := events[0].Data["previous"].(map[string]any)["phone"]; was != ana.Phone || events[0].Order == events[1].Order {
+			t.Errorf("%v is told of first, want Ana, who had the number", events[0].Data)
+		}
+		is(f, []string{"1 " + ana.Name, "2 Bruno", "3 Bruno"}, whose)
+		is(f, []string{ana.Name + " -", "Bruno " + ana.Phone}, `SELECT name || ' ' || coalesce(phone, '-') FROM contacts ORDER BY name`)
+		f.take(f.whatsapp.says(updates.Person{Phone: ana.Phone}, "wamid.4", "4", 3), f.whatsapp.says(updates.Person{UserID: ana.UserID}, "wamid.5", "5", 4))
+		is(f, []string{"1 " + ana.Name, "2 Bruno", "3 Bruno", "4 Bruno", "5 " + ana.Name}, whose)
+		is(f, []int{0}, `SELECT count(*)::int FROM contacts WHERE merged_into IS NOT NULL`)
+	})
+	t.Run("also when Meta tells that the number has changed", func(t *testing.T) {
+		t.Parallel()
+		f := newFixture(t)
+		f.take(f.whatsapp.says(ana, "wamid.1", "1", 0), f.whatsapp.says(bruno, "wamid.2", "2", 1))
+		f.take(f.whatsapp.tells(updates.IdentityChange{Old: updates.Person{Phone: bruno.Phone}, New: updates.Person{Phone: ana.Phone}}, 2))
+		f.take(f.whatsapp.says(updates.Person{Phone: ana.Phone}, "wamid.3", "3", 3))
+		is(f, []string{"1 " + ana.Name, "2 Bruno", "3 Bruno"}, whose)
+		is(f, []string{ana.Phone + " Bruno", "BR.1 " + ana.Name, "BR.9 Bruno"},
+			`SELECT i.value || ' ' || c.name FROM contact_identities i JOIN contacts c ON c.id = contact_id ORDER BY i.value`)
+	})
+}
+
 // The fullest contacts must not become one that no event has room for.
 func TestService_Take_MergesAsMuchAsEventsHold(t *testing.T) {
 	t.Parallel()

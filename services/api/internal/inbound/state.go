@@ -39,6 +39,12 @@ type state struct {
 // identity is what a person is known by.
 type identity struct{ value, kind, scope string }
 
+// Kinds of identities that hold for a tenant as a whole. A user id is WhatsApp's.
+const (
+	phone  = "phone"
+	userID = "user_id"
+)
+
 // thread is where a contact and an account write to each other.
 type thread struct{ contact, connection uuid.UUID }
 
