@@ -28,7 +28,7 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	doc := readContract(t)
 	// It makes more of everything than a tenant may have.
-	graph := metatest.New(metatest.Config{})
+	graph := metatest.New(metatest.Config{AppSecret: appSecret})
 	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{
 		"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0", "TENANT_MAX_CONNECTIONS=0", "META_GRAPH_URL=" + graph.Start(t),
 		"META_VERIFY_TOKEN=" + verifyToken, "META_APP_SECRETS=" + appSecret,
