@@ -24,6 +24,8 @@ import (
 // Config is the settings. Those that the product has too have its names.
 type Config struct {
 	Addr         string        `env:"META_SIMULATOR_ADDR" envDefault:"127.0.0.1:8090" help:"address to listen on; it asks for no credentials; port 0 picks one"`
+	AppID        string        `env:"FACEBOOK_APP_ID" envDefault:"10001" help:"id of the app"`
+	RedirectURIs config.List   `env:"META_REDIRECT_URIS" help:"where logins may end, comma separated; unset: anywhere on loopback"`
 	AppSecrets   config.List   `env:"META_APP_SECRETS" secret:"true" envDefault:"simulated-app-secret" help:"secret of the app, which signs webhooks; of several, comma separated, the first"`
 	VerifyToken  string        `env:"META_VERIFY_TOKEN" secret:"true" envDefault:"simulated-verify-token" help:"token of the challenge"`
 	CallbackURL  string        `env:"META_CALLBACK_URL" help:"where webhooks go, such as http://127.0.0.1:8080/webhooks/meta; unset: nowhere"`
@@ -66,7 +68,7 @@ func main() {
 // run serves until ctx ends. Once it listens it writes one line of JSON to out.
 func run(ctx context.Context, cfg Config, log *slog.Logger, out io.Writer) error {
 	simulator := metatest.New(metatest.Config{
-		AppSecret: cfg.AppSecrets[0], VerifyToken: cfg.VerifyToken, CallbackURL: cfg.CallbackURL, RequireProof: cfg.RequireProof,
+		AppID: cfg.AppID, App: metatest.App{RedirectURIs: cfg.RedirectURIs}, AppSecret: cfg.AppSecrets[0], VerifyToken: cfg.VerifyToken, CallbackURL: cfg.CallbackURL, RequireProof: cfg.RequireProof,
 		Latency: cfg.Latency, Window: cfg.Window, Statuses: metatest.Statuses{None: cfg.NoStatuses}, Limits: limits(cfg), Seed: cfg.Seed, Log: log,
 	})
 	defer simulator.Close()

@@ -121,6 +121,18 @@ func (c *courier) enqueue(h hook) {
 	c.push(h)
 }
 
+// begin counts something else that is under way; done ends it.
+func (c *courier) begin() (done func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending++
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.done(hook{})
+	}
+}
+
 // push queues what is counted already. The caller holds mu.
 func (c *courier) push(h hook) {
 	c.seq++

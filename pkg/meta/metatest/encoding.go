@@ -19,6 +19,7 @@ type Encoding struct {
 var ids = map[string]bool{
 	"id": true, "phone_number_id": true, "wa_id": true, "from": true, "recipient_id": true, "timestamp": true,
 	"user_id": true, "page_id": true, "app_id": true, "ad_id": true, "catalog_id": true, "sticker_id": true,
+	"target_ids": true, "profile_id": true,
 }
 
 // Encode writes a payload.

@@ -32,6 +32,12 @@ const (
 	callSend     = "send"
 	callMarkRead = "mark_read"
 	callOther    = "other"
+
+	callExchange    = "access_token" // of a code, or of a token for one that lives longer
+	callDebug       = "debug_token"
+	callAccounts    = "accounts"
+	callPermissions = "permissions"
+	callSubscribed  = "subscribed_apps"
 )
 
 // Fault is something that goes wrong with calls, of those that fit Call, Object and
@@ -44,7 +50,7 @@ type Fault struct {
 	Delay  Ms          `json:"delayMs,omitempty"` // before it, whatever its kind
 	Next   int         `json:"next,omitempty"`    // how many calls are left to it
 	Share  float64     `json:"share,omitempty"`   // where Next is 0: the chance of a call, until it is cleared
-	Call   string      `json:"call,omitempty"`    // get, send, mark_read; empty: any
+	Call   string      `json:"call,omitempty"`    // get, send, mark_read, access_token, debug_token, accounts, permissions, subscribed_apps; empty: any
 	Object string      `json:"object,omitempty"`  // the id in the path; empty: any
 	To     string      `json:"to,omitempty"`      // whom a send is to, as it names them; empty: anybody
 }

@@ -35,7 +35,9 @@ const newestVersion = 26
 type call struct {
 	method, path string
 	version      string
+	origin       string // scheme and host, as the caller has them
 	object, edge string // /{object}/{edge}
+	item         string // /{object}/{edge}/{item}
 	params       url.Values
 	raw          json.RawMessage
 	body         M
@@ -65,6 +67,7 @@ var (
 func (s *Server) graph(w http.ResponseWriter, r *http.Request) {
 	c, failed := s.read(w, r)
 	s.mu.Lock()
+	s.tried(c)
 	fault := s.meet(c)
 	s.mu.Unlock()
 	if !pause(r.Context(), s.cfg.Latency) || fault.Kind != FaultSlowBody && !pause(r.Context(), time.Duration(fault.Delay)) {
@@ -113,7 +116,7 @@ func (s *Server) graph(w http.ResponseWriter, r *http.Request) {
 // answer does what a call asks for. The caller holds mu.
 func (s *Server) answer(c *call, failed *GraphError, fault Fault, trace string) answer {
 	var result any
-	if failed == nil {
+	if failed == nil && c.kind != callExchange { // that one brings the app's secret
 		failed = s.authorise(c)
 	}
 	if failed == nil {
@@ -131,26 +134,49 @@ func (s *Server) answer(c *call, failed *GraphError, fault Fault, trace string) 
 		s.record.lost(a.sent)
 	}
 	a.status, a.body = http.StatusOK, encode(result)
+	if s.quirks.NumericIDs {
+		a.body = Encode(result, Encoding{UTF8: true, NumericIDs: true})
+	}
 	return a
 }
 
 // act is what a call that may be made does. The caller holds mu.
 func (s *Server) act(c *call, fault Fault) (result any, sent string, failed *GraphError) {
 	switch {
-	case c.method == http.MethodGet && c.edge == "":
+	case c.kind == callGet && c.edge == "":
 		result, failed = s.node(c)
+		return result, "", failed
+	case c.kind == callExchange:
+		result, failed = s.exchange(c)
+		return result, "", failed
+	case c.kind == callDebug:
+		result, failed = s.debugToken(c)
+		return result, "", failed
+	case c.kind == callAccounts:
+		result, failed = s.accounts(c)
+		return result, "", failed
+	case c.kind == callPermissions:
+		result, failed = s.permissionsOf(c)
+		return result, "", failed
+	case c.kind == callSubscribed:
+		result, failed = s.subscribedApps(c)
 		return result, "", failed
 	case c.method == http.MethodPost && c.edge == "messages" && c.number.ID != "":
 		return s.sendWhatsApp(c, fault)
 	case c.method == http.MethodPost && c.edge == "messages":
 		return s.sendPage(c)
 	}
-	return nil, "", badParameter("Unsupported %s request. Please read the Graph API documentation at https://developers.facebook.com/docs/graph-api", strings.ToLower(c.method))
+	return nil, "", unsupported(c.method)
+}
+
+// unsupported is answered to a call that nobody serves.
+func unsupported(method string) *GraphError {
+	return badParameter("Unsupported %s request. Please read the Graph API documentation at https://developers.facebook.com/docs/graph-api", strings.ToLower(method))
 }
 
 // read reads a call. One that cannot be understood comes with the reason.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (*call, *GraphError) {
-	c := &call{method: r.Method, path: r.URL.Path, version: defaultVersion, kind: callOther, params: r.URL.Query(), body: M{}}
+	c := &call{method: r.Method, path: r.URL.Path, version: defaultVersion, origin: origin(r), kind: callOther, params: r.URL.Query(), body: M{}}
 	if parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/"); len(parts) > 0 {
 		if form := versionForm.FindStringSubmatch(parts[0]); form != nil {
 			major, _ := strconv.Atoi(form[1]) // three digits at most
@@ -164,6 +190,8 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (*call, *GraphErro
 			c.object = parts[0]
 		case len(parts) == 2:
 			c.object, c.edge = parts[0], parts[1]
+		case len(parts) == 3 && parts[1] == "permissions":
+			c.object, c.edge, c.item = parts[0], parts[1], parts[2]
 		default:
 			return c, unknownPath(r.URL.Path)
 		}
@@ -219,8 +247,19 @@ func (s *Server) aim(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.number, _ = s.world.number(c.object)
+	get, post, remove := c.method == http.MethodGet, c.method == http.MethodPost, c.method == http.MethodDelete
 	switch {
-	case c.method == http.MethodGet:
+	case c.object == "oauth" && c.edge == "access_token":
+		c.kind = callExchange
+	case get && c.object == "debug_token" && c.edge == "":
+		c.kind = callDebug
+	case get && c.edge == "accounts":
+		c.kind = callAccounts
+	case c.edge == "permissions" && (remove || get && c.item == ""):
+		c.kind = callPermissions
+	case c.edge == "subscribed_apps" && (get || post || remove):
+		c.kind = callSubscribed
+	case get:
 		c.kind = callGet
 	case c.method != http.MethodPost || c.edge != "messages":
 	case c.number.ID != "" && c.body["status"] != nil:
@@ -239,34 +278,65 @@ func (s *Server) authorise(c *call) *GraphError {
 		}
 		return ErrorOf(200)
 	}
-	if failed := s.dead[c.token]; failed != nil {
+	var failed *GraphError
+	if c.holder, failed = s.whose(c.token); failed != nil {
 		return failed
 	}
-	var ok bool
-	if c.holder, ok = s.world.holder(c.token); !ok {
-		return ErrorOf(190)
-	}
-	given := c.params.Get("appsecret_proof")
-	if text, ok := c.body["appsecret_proof"].(string); ok && given == "" {
-		given = text
-	}
+	given := c.param("appsecret_proof")
 	proof := func(message string) *GraphError {
 		return (&GraphError{Code: 100, Type: methodException, Message: message}).complete()
 	}
 	switch {
-	case given == "" && s.cfg.RequireProof:
+	case given == "" && s.cfg.RequireProof && c.holder.kind != holderApp: // the app's token has the secret in it
 		return proof("API calls from the server require an appsecret_proof argument")
 	case given != "" && !hmac.Equal([]byte(given), []byte(Proof(s.cfg.AppSecret, c.token))):
 		return proof("Invalid appsecret_proof provided in the API argument")
 	}
-	if c.object == "me" {
+	switch {
+	case c.kind == callDebug:
+		if c.holder.kind != holderApp {
+			return badParameter("You must provide an app access token, or a user access token that is an owner or developer of the app")
+		}
+	case c.object == "me":
 		c.object = c.holder.id
-		return nil
-	}
-	if !s.world.may(c.holder, c.object) {
+	case !s.may(c):
 		return noObject(c.method, c.object)
 	}
 	return nil
+}
+
+// param is a parameter that is a text, from the query, a form or JSON.
+func (c *call) param(name string) string {
+	if text := c.params.Get(name); text != "" {
+		return text
+	}
+	return text(c.body, name)
+}
+
+// list is a parameter that is a list: separated by commas, or of JSON.
+func (c *call) list(name string) (all []string) {
+	list, ok := c.body[name].([]any)
+	if given := c.param(name); !ok && !strings.HasPrefix(given, "[") {
+		for one := range strings.SplitSeq(given, ",") {
+			list = append(list, strings.TrimSpace(one))
+		}
+	} else if !ok && json.Unmarshal([]byte(given), &list) != nil {
+		return nil
+	}
+	for _, one := range list {
+		if text, ok := one.(string); ok && text != "" {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// origin is what the caller reached the server by.
+func origin(r *http.Request) string {
+	if r.TLS != nil {
+		return "https://" + r.Host
+	}
+	return "http://" + r.Host
 }
 
 // Proof is the appsecret_proof of a token.

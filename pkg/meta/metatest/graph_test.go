@@ -121,7 +121,8 @@ func TestServer_Nodes(t *testing.T) {
 	})
 	t.Run("whom a test adds is there", func(t *testing.T) {
 		t.Parallel()
-		s := start(t, metatest.Config{World: &metatest.World{}})
+		given := metatest.World{Pages: []metatest.Page{{ID: "3", Name: "Given", Token: "t2"}}}
+		s := start(t, metatest.Config{World: &given})
 		s.AddNumber(metatest.Number{ID: "1", WABA: "2", Phone: "+16505550100", Name: "Shop", Token: "t1"})
 		s.AddPage(metatest.Page{ID: "3", Name: "Old", Token: "t2"})
 		s.AddPage(metatest.Page{ID: "3", Name: "New", Token: "t2"})
@@ -132,7 +133,7 @@ func TestServer_Nodes(t *testing.T) {
 				t.Errorf("%s: answered %d %v", path, status, answer)
 			}
 		}
-		if pages := s.World().Pages; len(pages) != 1 || pages[0].Name != "New" {
+		if pages := s.World().Pages; len(pages) != 1 || pages[0].Name != "New" || given.Pages[0].Name != "Given" {
 			t.Errorf("the pages are %v", pages)
 		}
 	})

@@ -29,6 +29,8 @@ type Limits struct {
 	NumberPerSecond int `json:"numberPerSecond"` // sends of a phone number: 130429
 	WABAPerMinute   int `json:"wabaPerMinute"`   // calls for a WhatsApp Business account: 80007
 	AppPerMinute    int `json:"appPerMinute"`    // calls of the app: 4
+	UserPerMinute   int `json:"userPerMinute"`   // calls with the tokens of a user: 17
+	PagePerMinute   int `json:"pagePerMinute"`   // calls with the tokens of a page: 32
 	// From a phone number to a person one send each PairEvery, of which PairBurst may
 	// be taken ahead: 131056.
 	PairEvery Ms  `json:"pairEveryMs"`
@@ -91,6 +93,8 @@ func (u *usage) window(name string) *window {
 // Names of windows, with the id of what is limited behind them.
 const (
 	appWindow    = "app"
+	userWindow   = "user "
+	pageWindow   = "page "
 	wabaWindow   = "waba "
 	numberWindow = "number "
 )
@@ -111,6 +115,12 @@ type taken struct {
 func (s *Server) take(c *call) *GraphError {
 	now := s.now()
 	windows := []taken{{appWindow, s.limits.AppPerMinute, time.Minute, 4}}
+	switch c.holder.kind {
+	case holderUser:
+		windows = append(windows, taken{userWindow + c.holder.id, s.limits.UserPerMinute, time.Minute, 17})
+	case holderPage:
+		windows = append(windows, taken{pageWindow + c.holder.id, s.limits.PagePerMinute, time.Minute, 32})
+	}
 	if c.number.ID != "" {
 		windows = append(windows, taken{wabaWindow + c.number.WABA, s.limits.WABAPerMinute, time.Minute, 80007})
 		if c.kind == callSend {

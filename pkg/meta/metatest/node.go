@@ -7,16 +7,19 @@ import (
 	"strings"
 )
 
-// holder is who has a token: a page, a user, or the system user of phone numbers.
+// holder is who has a token: a page, a user, the system user of phone numbers, or the
+// app itself.
 type holder struct {
-	kind string // number, page, user
-	id   string // of the page or user; made up for a system user
+	kind string // number, page, user, app
+	id   string // of the page, user or app; made up for a system user
+	user string // who allowed what it may do; empty: nobody had to
 }
 
 const (
 	holderNumber = "number"
 	holderPage   = "page"
 	holderUser   = "user"
+	holderApp    = "app"
 )
 
 // systemUserID is of the system user that has the tokens of phone numbers.
@@ -25,58 +28,43 @@ const systemUserID = "122000000000001"
 // holder finds whose token it is.
 func (w World) holder(token string) (holder, bool) {
 	if _, ok := find(w.Numbers, func(n Number) bool { return n.Token == token }); ok {
-		return holder{holderNumber, systemUserID + "|" + token}, true
+		return holder{kind: holderNumber, id: systemUserID + "|" + token}, true
 	}
 	if p, ok := find(w.Pages, func(p Page) bool { return p.Token == token }); ok {
-		return holder{holderPage, p.ID}, true
+		return holder{kind: holderPage, id: p.ID}, true
 	}
 	u, ok := find(w.Users, func(u User) bool { return u.Token == token })
-	return holder{holderUser, u.ID}, ok
+	return holder{kind: holderUser, id: u.ID, user: u.ID}, ok
 }
 
-// may reports whether an object can be used with a holder's token.
-func (w World) may(h holder, object string) bool {
-	switch h.kind {
-	case holderNumber:
-		_, token, _ := strings.Cut(h.id, "|")
-		n, ok := w.number(object)
-		return ok && n.Token == token
-	case holderPage:
-		a, ok := w.account(object)
-		return object == h.id || ok && a.Page == h.id
-	}
-	u, _ := find(w.Users, func(u User) bool { return u.ID == h.id })
-	if a, ok := w.account(object); ok {
+// may reports whether an object can be used with the token of a call. The caller holds
+// mu.
+func (s *Server) may(c *call) bool {
+	h, object := c.holder, c.object
+	if a, ok := s.world.account(object); ok && h.kind != holderNumber {
 		object = a.Page
 	}
-	return object == u.ID || slices.Contains(u.Pages, object)
-}
-
-// RevokeToken makes calls with a token fail with code 190 from now on. Subcode 0 is
-// 463, a token that has expired.
-func (s *Server) RevokeToken(token string, subcode int) {
-	subcode = cmp.Or(subcode, 463)
-	messages := map[int]string{
-		458: "Error validating access token: The user has not authorized application " + s.cfg.AppID + ".",
-		460: "Error validating access token: The session has been invalidated because the user changed their password or Facebook has changed the session for security reasons.",
-		463: "Error validating access token: Session has expired on " + s.now().UTC().Format("Monday, 02-Jan-06 15:04:05 MST") + ".",
-		467: "Error validating access token: The session is invalid because the user logged out.",
+	switch h.kind {
+	case holderApp:
+		return object == h.id || c.kind == callPermissions && s.grantOf(object) != nil
+	case holderNumber:
+		_, token, _ := strings.Cut(h.id, "|")
+		n, ok := s.world.number(object)
+		return ok && n.Token == token
+	case holderPage:
+		return object == h.id
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dead[token] = (&GraphError{Code: 190, Subcode: subcode, Message: messages[subcode]}).complete()
-}
-
-// RestoreToken makes a revoked token good again.
-func (s *Server) RestoreToken(token string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.dead, token)
+	return object == h.id || s.reaches(h.id, object)
 }
 
 // node is what GET of an object answers. The caller holds mu.
 func (s *Server) node(c *call) (any, *GraphError) {
 	name, all, usual := s.object(c)
+	if name == "IGUser" {
+		if failed := s.demand(c, 10, "instagram_basic", "pages_read_engagement"); failed != nil {
+			return nil, failed
+		}
+	}
 	if all == nil {
 		return nil, noObject(c.method, c.object)
 	}
@@ -102,28 +90,48 @@ func (s *Server) object(c *call) (name string, all M, usual []string) {
 		}, []string{"id", "verified_name", "code_verification_status", "display_phone_number", "quality_rating", "platform_type", "throughput"}
 	}
 	if p, ok := s.world.page(c.object); ok {
-		all := M{"id": p.ID, "name": p.Name, "category": p.Category, "tasks": []string{"MESSAGING", "MODERATE", "MANAGE"}}
-		if c.holder.kind == holderUser || c.holder.id == p.ID {
-			all["access_token"] = p.Token
-		}
-		if a, ok := find(s.world.Accounts, func(a Account) bool { return a.Page == p.ID }); ok {
-			all["instagram_business_account"] = M{"id": a.ID, "username": a.Username, "name": a.Name}
-		}
-		return "Page", all, []string{"name", "id"}
+		return "Page", s.pageFields(c, p), []string{"name", "id"}
 	}
 	if a, ok := s.world.account(c.object); ok {
-		return "IGUser", M{
-			"id": a.ID, "username": a.Username, "name": a.Name, "followers_count": a.Followers, "media_count": 12,
-			"profile_picture_url": "https://example.com/simulated/" + a.ID + ".jpg",
-		}, []string{"id"}
+		return "IGUser", a.fields(), []string{"id"}
 	}
-	if u, ok := find(s.world.Users, func(u User) bool { return u.ID == c.object }); ok {
-		return "User", M{
-			"id": u.ID, "name": u.Name, "email": u.Email,
+	if u, ok := s.world.user(c.object); ok {
+		all := M{
+			"id": u.ID, "name": u.Name,
 			"picture": M{"data": M{"url": "https://example.com/simulated/" + u.ID + ".jpg", "height": 50, "width": 50, "is_silhouette": false}},
-		}, []string{"id", "name"}
+		}
+		if u.Email != "" && s.has(c.holder, emailScope) {
+			all["email"] = u.Email
+		}
+		return "User", all, []string{"id", "name"}
+	}
+	if c.object == s.cfg.AppID {
+		return "Application", M{"id": s.cfg.AppID, "name": appName, "link": "https://example.com/simulated/"}, []string{"id", "name", "link"}
 	}
 	return "", nil, nil
+}
+
+// pageFields is all of a page that a token may read. The caller holds mu.
+func (s *Server) pageFields(c *call, p Page) M {
+	u, _ := s.world.user(c.holder.user)
+	all := M{"id": p.ID, "name": p.Name, "category": p.Category, "tasks": u.tasks(p.ID)}
+	if token := s.pageToken(c, p); token != "" {
+		all["access_token"] = token
+	}
+	if a, ok := s.world.linked(p.ID); ok && s.has(c.holder, "instagram_basic") {
+		all["instagram_business_account"] = a.fields()
+	}
+	return all
+}
+
+// fields is all of an Instagram account.
+func (a Account) fields() M {
+	all := M{"id": a.ID, "username": a.Username}
+	if !a.Sparse {
+		all["name"], all["followers_count"], all["media_count"] = a.Name, a.Followers, 12
+		all["profile_picture_url"] = "https://example.com/simulated/" + a.ID + ".jpg"
+	}
+	return all
 }
 
 // pick answers the fields that are asked for, and the id.
@@ -155,7 +163,10 @@ func pick(name string, all M, fields []string) (any, *GraphError) {
 // optional reports whether a field that is not there may be: one of an object that
 // has none, or that the token may not read.
 func optional(name, field string) bool {
-	return name == "Page" && (field == "instagram_business_account" || field == "access_token") || name == "User" && field == "email"
+	fields := map[string][]string{
+		"Page": {"instagram_business_account", "access_token"}, "User": {"email"}, "IGUser": {"name", "followers_count", "media_count", "profile_picture_url"},
+	}
+	return slices.Contains(fields[name], field)
 }
 
 // splitFields splits a list of fields at the commas outside of braces.

@@ -1,6 +1,7 @@
 package metatest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 
@@ -29,6 +30,13 @@ func (s *Server) sendPage(c *call) (result any, sent string, failed *GraphError)
 	_, direct := find(s.world.People, func(p Person) bool { return c.input != "" && p.IGSID == c.input })
 	if linked, ok := find(s.world.Accounts, func(a Account) bool { return a.Page == c.object }); ok && direct {
 		channel, account = messaging.Instagram, linked.ID
+	}
+	scope, code, page := "pages_messaging", 200, c.object
+	if a, ok := s.world.account(account); ok {
+		scope, code, page = "instagram_manage_messages", 10, a.Page
+	}
+	if failed := cmp.Or(s.demand(c, code, scope), s.demandTask(c, page, "MESSAGING")); failed != nil {
+		return nil, "", failed
 	}
 	c.person = s.world.person(channel, c.input)
 	if action := text(c.body, "sender_action"); action != "" {

@@ -31,6 +31,7 @@ type Config struct {
 	VerifyToken  string
 	RequireProof bool   // refuse calls without appsecret_proof; a wrong one is refused in any case
 	CallbackURL  string // where webhooks go; empty: none are sent
+	App          App    // what its dashboard says of logins
 	Window       bool   // WhatsApp: but for templates, messages to who has not written for 24 hours fail with 131047
 
 	World    *World // nil: DefaultWorld
@@ -49,6 +50,17 @@ type Config struct {
 	Log  *slog.Logger     // nil: silence
 }
 
+// appName is what the app is called.
+const appName = "PrimeZap"
+
+// App is what an app's dashboard says of logins.
+type App struct {
+	RedirectURIs   []string            `json:"redirectUris,omitempty"`   // where logins may end; none: anywhere on loopback
+	Configurations map[string][]string `json:"configurations,omitempty"` // of Facebook Login for Business: permissions, by config_id
+	DeauthorizeURL string              `json:"deauthorizeUrl,omitempty"` // told of users who take back what they allowed; empty: nobody is
+	DeletionURL    string              `json:"deletionUrl,omitempty"`    // told of users who want their data deleted
+}
+
 // Server is the simulated Graph API. It is safe for concurrent use.
 type Server struct {
 	cfg   Config
@@ -58,19 +70,26 @@ type Server struct {
 	listening sync.WaitGroup // for what Listen began
 	requests  sync.WaitGroup // in hand; added to while not closed
 
-	mu        sync.Mutex
-	closed    bool
-	servers   []*http.Server
-	random    *rand.Rand
-	world     World
-	dead      map[string]*GraphError // by token
-	limits    Limits
-	statuses  Statuses
-	faults    []*Fault
-	used      usage
-	wrote     map[pair]time.Time // when a person last wrote to a number
-	record    record
-	nextFault int
+	mu         sync.Mutex
+	closed     bool
+	servers    []*http.Server
+	random     *rand.Rand
+	world      World
+	dead       map[string]*GraphError // by token
+	began      time.Time
+	app        App
+	quirks     Quirks
+	grants     map[string]*grant // by user
+	tokens     tokens
+	codes      codes
+	subscribed map[string][]string // fields, by page
+	limits     Limits
+	statuses   Statuses
+	faults     []*Fault
+	used       usage
+	wrote      map[pair]time.Time // when a person last wrote to a number
+	record     record
+	nextFault  int
 }
 
 // New makes a Server. It is to be closed.
@@ -91,12 +110,14 @@ func New(cfg Config) *Server {
 	}
 	world := DefaultWorld()
 	if cfg.World != nil {
-		world = *cfg.World
+		world = cfg.World.clone()
 	}
 	s := &Server{
 		cfg: cfg, world: world, limits: cfg.Limits, statuses: cfg.Statuses,
 		random: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // chance, no secret
 		dead:   make(map[string]*GraphError), wrote: make(map[pair]time.Time),
+		began: cfg.Now(), app: cfg.App, grants: make(map[string]*grant), tokens: newTokens(),
+		codes: codes{all: make(map[string]*code)}, subscribed: make(map[string][]string),
 		used: newUsage(), record: newRecord(cfg.Keep),
 		hooks: newCourier(cfg.AppSecret, cfg.CallbackURL, cfg.Backoff, cfg.Log),
 	}

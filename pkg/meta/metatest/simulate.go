@@ -28,12 +28,19 @@ const (
 // routes are the Graph API's, and those of nothing at Meta.
 func (s *Server) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", s.graph)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if dialogForm.MatchString(r.URL.Path) {
+			s.dialog(w, r)
+			return
+		}
+		s.graph(w, r)
+	})
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("/simulate/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, fmt.Errorf("there is no %s %s; GET / lists what there is", r.Method, r.URL.Path))
 	})
 
+	s.loginRoutes(mux)
 	mux.HandleFunc("POST /simulate/message", control(s.simulateMessage))
 	mux.HandleFunc("POST /simulate/webhook", s.simulateWebhook)
 	mux.HandleFunc("POST /simulate/redeliver", control(func(_ context.Context, in struct{ Last int }) (any, error) {
@@ -52,7 +59,11 @@ func (s *Server) routes() *http.ServeMux {
 
 	mux.HandleFunc("GET /simulate/sent", s.listSent)
 	mux.HandleFunc("GET /simulate/webhooks", func(w http.ResponseWriter, r *http.Request) {
-		show(w, http.StatusOK, M{"data": s.hooks.last(limitOf(r.URL.Query()))})
+		data := []M{}
+		for _, sent := range s.hooks.last(limitOf(r.URL.Query())) {
+			data = append(data, shown(sent))
+		}
+		show(w, http.StatusOK, M{"data": data})
 	})
 	mux.HandleFunc("GET /simulate/counts", func(w http.ResponseWriter, r *http.Request) {
 		span := time.Second
@@ -84,7 +95,7 @@ func (s *Server) routes() *http.ServeMux {
 	})
 	mux.HandleFunc("PUT /simulate/statuses", control(func(_ context.Context, st Statuses) (any, error) { return st, s.changeStatuses(st) }))
 	mux.HandleFunc("PUT /simulate/limits", control(func(_ context.Context, l Limits) (any, error) {
-		if l.NumberPerSecond < 0 || l.WABAPerMinute < 0 || l.AppPerMinute < 0 || l.PairBurst < 0 || l.PairEvery < 0 {
+		if l.NumberPerSecond < 0 || l.WABAPerMinute < 0 || l.AppPerMinute < 0 || l.UserPerMinute < 0 || l.PagePerMinute < 0 || l.PairBurst < 0 || l.PairEvery < 0 {
 			return nil, errors.New("limits must not be negative")
 		}
 		s.SetLimits(l)
@@ -112,11 +123,11 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("PUT /simulate/numbers", control(func(_ context.Context, n Number) (any, error) {
 		return n, need(n.ID, n.WABA, n.Phone, n.Token, s.AddNumber, n)
 	}))
-	mux.HandleFunc("PUT /simulate/pages", control(func(_ context.Context, p Page) (any, error) { return p, need(p.ID, p.Token, "-", "-", s.AddPage, p) }))
+	mux.HandleFunc("PUT /simulate/pages", control(func(_ context.Context, p Page) (any, error) { return p, need(p.ID, "-", "-", "-", s.AddPage, p) }))
 	mux.HandleFunc("PUT /simulate/accounts", control(func(_ context.Context, a Account) (any, error) {
 		return a, need(a.ID, a.Page, "-", "-", s.AddAccount, a)
 	}))
-	mux.HandleFunc("PUT /simulate/users", control(func(_ context.Context, u User) (any, error) { return u, need(u.ID, u.Token, "-", "-", s.AddUser, u) }))
+	mux.HandleFunc("PUT /simulate/users", control(func(_ context.Context, u User) (any, error) { return u, need(u.ID, "-", "-", "-", s.AddUser, u) }))
 	mux.HandleFunc("POST /simulate/people", control(func(_ context.Context, p Person) (any, error) { s.AddPerson(p); return p, nil }))
 	return mux
 }
@@ -124,7 +135,7 @@ func (s *Server) routes() *http.ServeMux {
 // need adds what has the four texts that it cannot be without.
 func need[T any](a, b, c, d string, add func(T), one T) error {
 	if a == "" || b == "" || c == "" || d == "" {
-		return errors.New("id, token, and a number's phone and wabaId or an account's pageId must not be empty")
+		return errors.New("id, a number's token, phone and wabaId, and an account's pageId must not be empty")
 	}
 	add(one)
 	return nil

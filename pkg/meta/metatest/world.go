@@ -34,7 +34,7 @@ type Page struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Category string `json:"category,omitempty"`
-	Token    string `json:"token"`
+	Token    string `json:"token,omitempty"` // that nobody had to allow; empty: users who log in get others alone
 }
 
 // Account is an Instagram account that is linked to a page and used with its token.
@@ -43,6 +43,7 @@ type Account struct {
 	Username  string `json:"username"`
 	Name      string `json:"name,omitempty"`
 	Followers int    `json:"followers,omitempty"`
+	Sparse    bool   `json:"sparse,omitempty"` // nothing but id and username is told of it
 	Page      string `json:"pageId"`
 }
 
@@ -51,8 +52,25 @@ type User struct {
 	ID    string   `json:"id"`
 	Name  string   `json:"name"`
 	Email string   `json:"email,omitempty"`
-	Token string   `json:"token"`
-	Pages []string `json:"pageIds,omitempty"` // whose tokens the user may read
+	Token string   `json:"token,omitempty"`   // that they have without a login; it may do all, until they say otherwise
+	Pages []string `json:"pageIds,omitempty"` // on which they have a role
+
+	// Tasks are what they may do, by page: for those that are not there, all.
+	Tasks map[string][]string `json:"tasks,omitempty"`
+}
+
+// Tasks of pages.
+var (
+	allTasks    = []string{"ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"}
+	actingTasks = allTasks[2:] // for which a page's token is given
+)
+
+// tasks are what a user may do for a page.
+func (u User) tasks(page string) []string {
+	if tasks, ok := u.Tasks[page]; ok {
+		return tasks
+	}
+	return allTasks
 }
 
 // Person is one who writes to businesses. A channel has its own names of a person,
@@ -87,24 +105,40 @@ const (
 	DefaultPageID    = "100000000000001"
 	DefaultAccountID = "17841400000000001"
 	DefaultUserID    = "777000000000001"
+	DefaultManagerID = "777000000000002" // has no token but by a login
 
 	DefaultNumberToken = "EAASIMULATEDNUMBER"
 	DefaultPageToken   = "EAASIMULATEDPAGE"
 	DefaultUserToken   = "EAASIMULATEDUSER"
 )
 
-// DefaultWorld is a business with one of each, and three people: one with a phone
-// number, one known by user ids alone, one who cannot be reached.
+// Further pages of the second user.
+const (
+	filialPageID     = "100000000000002" // without an Instagram account
+	advertisedPageID = "100000000000003" // whose token they do not get
+)
+
+// DefaultWorld is a business with one of each, a second user with two pages more, and
+// three people: one with a phone number, one known by user ids alone, one who cannot
+// be reached.
 func DefaultWorld() World {
 	return World{
 		Numbers: []Number{{
 			ID: DefaultNumberID, WABA: DefaultWABA, Phone: "+551140000001", Name: "Loja Exemplo", Quality: "GREEN", Token: DefaultNumberToken,
 		}},
-		Pages:    []Page{{ID: DefaultPageID, Name: "Loja Exemplo", Category: "Store", Token: DefaultPageToken}},
+		Pages: []Page{
+			{ID: DefaultPageID, Name: "Loja Exemplo", Category: "Store", Token: DefaultPageToken},
+			{ID: filialPageID, Name: "Loja Exemplo Filial", Category: "Store"},
+			{ID: advertisedPageID, Name: "Ofertas Exemplo", Category: "Store"},
+		},
 		Accounts: []Account{{ID: DefaultAccountID, Username: "loja.exemplo", Name: "Loja Exemplo", Followers: 1234, Page: DefaultPageID}},
-		Users: []User{{
-			ID: DefaultUserID, Name: "Olívia Pereira", Email: "olivia@example.com", Token: DefaultUserToken, Pages: []string{DefaultPageID},
-		}},
+		Users: []User{
+			{ID: DefaultUserID, Name: "Olívia Pereira", Email: "olivia@example.com", Token: DefaultUserToken, Pages: []string{DefaultPageID}},
+			{
+				ID: DefaultManagerID, Name: "Rui Barros", Email: "rui@example.com", Pages: []string{DefaultPageID, filialPageID, advertisedPageID},
+				Tasks: map[string][]string{advertisedPageID: {"ADVERTISE", "ANALYZE"}},
+			},
+		},
 		People: []Person{
 			{Phone: "+5511900000001", UserID: "BR.1001", PSID: "5001000000000001", IGSID: "6001000000000001", Name: "Ana Souza", Username: "ana.souza"},
 			{UserID: "BR.1002", PSID: "5001000000000002", IGSID: "6001000000000002", Name: "Bruno Conceição", Username: "bruno.c"},
@@ -153,7 +187,11 @@ func (s *Server) AddPerson(p Person) {
 func (s *Server) World() World {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.world
+	return s.world.clone()
+}
+
+// clone is a copy that shares no list with the world.
+func (w World) clone() World {
 	w.Numbers, w.Pages, w.Accounts = slices.Clone(w.Numbers), slices.Clone(w.Pages), slices.Clone(w.Accounts)
 	w.Users, w.People = slices.Clone(w.Users), slices.Clone(w.People)
 	return w
@@ -184,6 +222,15 @@ func (w World) page(id string) (Page, bool) {
 
 func (w World) account(id string) (Account, bool) {
 	return find(w.Accounts, func(a Account) bool { return a.ID == id })
+}
+
+// linked is the Instagram account of a page.
+func (w World) linked(page string) (Account, bool) {
+	return find(w.Accounts, func(a Account) bool { return a.Page == page })
+}
+
+func (w World) user(id string) (User, bool) {
+	return find(w.Users, func(u User) bool { return u.ID == id })
 }
 
 // person is whom a name means on a channel: a phone number or user id on WhatsApp,
