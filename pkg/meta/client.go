@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -47,16 +48,14 @@ func NewClient(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	base, err := cfg.graphURL()
+	base, err := Origin(cmp.Or(cfg.GraphURL, defaultURL))
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{
-		base:    base.JoinPath(cmp.Or(cfg.GraphVersion, defaultVersion)),
+		base:    base.JoinPath(cfg.Version()),
+		secret:  cfg.Secret(),
 		timeout: cmp.Or(cfg.Timeout, defaultTimeout),
-	}
-	if secrets := cfg.Secrets(); len(secrets) > 0 {
-		c.secret = secrets[0]
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxConnsPerHost = maxConnections
@@ -117,7 +116,7 @@ func (c *Client) Get(ctx context.Context, token string, path Path, params url.Va
 //
 // The error is an [*Error] where Meta refused; [ErrNotSent] or [ErrOutcomeUnknown],
 // wrapping the cause, where there is no answer that can be read; or [ErrPath] or
-// [ErrToken]. None holds the token.
+// [ErrToken]. None holds the token, nor a parameter that is secret.
 func (c *Client) Post(ctx context.Context, token string, path Path, params url.Values, body any) (*Response, error) {
 	return c.call(ctx, http.MethodPost, token, path, params, body)
 }
@@ -127,33 +126,60 @@ func (c *Client) Delete(ctx context.Context, token string, path Path, params url
 	return c.call(ctx, http.MethodDelete, token, path, params, nil)
 }
 
+// secretParams are the parameters that are hidden as the token is. Meta quotes what it
+// does not like.
+var secretParams = []string{"client_secret", "code", "code_verifier", "fb_exchange_token", "input_token"}
+
 func (c *Client) call(ctx context.Context, method, token string, path Path, params url.Values, body any) (*Response, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	trace := new(trace)
-	req, err := c.request(trace.in(ctx), method, token, path, params, body)
+	req, err := c.request(ctx, method, token, path, params, body)
 	if err != nil {
 		return nil, fmt.Errorf("meta: %s: %w", method, err)
 	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		return nil, trace.failure(method, err)
+	got, err := c.ask(req)
+	if got == nil {
+		return nil, err
 	}
-	defer res.Body.Close()
-	raw, readErr := read(res.Body)
-	usage := usageOf(res.Header)
-	hide := hider(token, c.proof(token), c.secret)
-	if failed := errorOf(res.StatusCode, raw, token == "", hide); failed != nil {
+	secrets := []string{token, c.proof(token), c.secret}
+	for _, name := range secretParams {
+		secrets = append(secrets, params.Get(name))
+	}
+	usage := usageOf(got.header)
+	if failed := errorOf(got.status, got.body, token == "", hider(secrets...)); failed != nil {
 		failed.Usage = usage
 		return nil, failed
 	}
-	if readErr == nil && !json.Valid(raw) {
-		readErr = errNoJSON
+	if err != nil {
+		return nil, err
 	}
-	if readErr != nil {
-		return nil, fmt.Errorf("meta: %s: read answer: %w: %w", method, ErrOutcomeUnknown, readErr)
+	return &Response{Status: got.status, Body: got.body, Usage: usage}, nil
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// ask sends a request and reads the answer. Where that one could not be read whole, or
+// is no JSON, it comes with the error and what there is of the body.
+func (c *Client) ask(req *http.Request) (*answer, error) {
+	ctx, cancel := context.WithTimeout(req.Context(), c.timeout)
+	defer cancel()
+	trace := new(trace)
+	res, err := c.http.Do(req.WithContext(trace.in(ctx)))
+	if err != nil {
+		return nil, trace.failure(req.Method, err)
 	}
-	return &Response{Status: res.StatusCode, Body: raw, Usage: usage}, nil
+	defer res.Body.Close()
+	raw, err := read(res.Body)
+	if err == nil && !json.Valid(raw) {
+		err = errNoJSON
+	}
+	if err != nil {
+		err = fmt.Errorf("meta: %s: read answer: %w: %w", req.Method, ErrOutcomeUnknown, err)
+	}
+	return &answer{res.StatusCode, res.Header, raw}, err
 }
 
 // request makes the request of a call.
@@ -207,6 +233,45 @@ func (c *Client) proof(token string) string {
 		return ""
 	}
 	return Proof(c.secret, token)
+}
+
+// HTTP is for a library that makes its own requests of the Graph API: it follows no
+// redirect and sends nothing twice. Its errors are [ErrNotSent] and [ErrOutcomeUnknown]
+// where there is no answer that can be read; errors of Meta's are for [ReadError].
+func (c *Client) HTTP() *http.Client {
+	return &http.Client{
+		Transport:     transport(c.roundTrip),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// URL is where a call goes, without its parameters.
+func (c *Client) URL(path ...string) string { return c.base.JoinPath(path...).String() }
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (t transport) RoundTrip(req *http.Request) (*http.Response, error) { return t(req) }
+
+func (c *Client) roundTrip(req *http.Request) (*http.Response, error) {
+	got, err := c.ask(req)
+	success := got != nil && got.status >= 200 && got.status <= 299
+	if got == nil || err != nil && success {
+		return nil, err
+	}
+	if success && errorOf(got.status, got.body, true, hider()) != nil {
+		got.status = http.StatusBadRequest // an error all the same: libraries look at the status
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(got.status) + " " + http.StatusText(got.status),
+		StatusCode:    got.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        got.header,
+		Body:          io.NopCloser(bytes.NewReader(got.body)),
+		ContentLength: int64(len(got.body)),
+		Request:       req,
+	}, nil
 }
 
 var (

@@ -494,6 +494,32 @@ func TestClient_Secrets(t *testing.T) {
 		}
 		hides(t, err)
 	})
+	t.Run("nor one that quotes a parameter that is secret", func(t *testing.T) {
+		t.Parallel()
+		var g *graph
+		g = serve(t, func(w http.ResponseWriter, r *http.Request) {
+			asked := g.asked()
+			w.WriteHeader(http.StatusBadRequest)
+			_ = json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": r.URL.RawQuery + asked[len(asked)-1].body}})
+		})
+		params := url.Values{"id": {"visible"}}
+		for _, name := range []string{"client_secret", "code", "code_verifier", "fb_exchange_token", "input_token"} {
+			params.Set(name, "hush+of "+name)
+		}
+		c := client(t, withSecrets, g.URL)
+		for _, call := range []func(context.Context, string, meta.Path, url.Values) (*meta.Response, error){
+			c.Get, c.Delete,
+			func(ctx context.Context, token string, path meta.Path, params url.Values) (*meta.Response, error) {
+				return c.Post(ctx, token, path, params, nil)
+			},
+		} {
+			_, err := call(t.Context(), "", meta.Path{"oauth", "access_token"}, params)
+			failed, ok := errors.AsType[*meta.Error](err)
+			if !ok || strings.Contains(failed.Message, "hush") || !strings.Contains(failed.Message, "id=visible") {
+				t.Errorf("error %+v", failed)
+			}
+		}
+	})
 	t.Run("nor do those of calls that are not made", func(t *testing.T) {
 		t.Parallel()
 		c := client(t, withSecrets, "http://127.0.0.1:1")
@@ -502,6 +528,74 @@ func TestClient_Secrets(t *testing.T) {
 		_, err = c.Get(t.Context(), token, meta.Path{token + "/"}, nil)
 		hides(t, err)
 	})
+}
+
+func TestClient_HTTP(t *testing.T) {
+	t.Parallel()
+	post := func(t *testing.T, c *meta.Client) (*http.Response, error) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL("oauth", "access_token"), strings.NewReader("code=1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.HTTP().Do(req)
+	}
+	for _, tc := range []struct {
+		name   string
+		with   http.HandlerFunc
+		status int
+		body   string
+	}{
+		{"a success is handed on", says(200, `{"id":"1"}`), 200, `{"id":"1"}`},
+		{"so is an error, whatever its form", says(502, `<html>`), 502, `<html>`},
+		{"a success that is an error does not look like one", says(200, `{"error":{"code":190}}`), 400, `{"error":{"code":190}}`},
+		{"a redirect is not followed", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusPermanentRedirect)
+		}, 308, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			g := serve(t, tc.with)
+			res, err := post(t, client(t, withSecrets, g.URL))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			body, err := io.ReadAll(res.Body)
+			if err != nil || res.StatusCode != tc.status || string(body) != tc.body {
+				t.Errorf("status %d, %s, %v", res.StatusCode, body, err)
+			}
+			if asked := g.asked(); len(asked) != 1 || asked[0].path != "/v25.0/oauth/access_token" || asked[0].body != "code=1" {
+				t.Errorf("asked %+v", asked)
+			}
+		})
+	}
+	for _, tc := range []struct {
+		name string
+		at   string
+		want error
+	}{
+		{"nobody listens", closed(t), meta.ErrNotSent},
+		{"the answer is a page", serve(t, says(200, `<html>`)).URL, meta.ErrOutcomeUnknown},
+		{"the answer is too long", serve(t, says(200, `"`+strings.Repeat("x", 1<<20)+`"`)).URL, meta.ErrOutcomeUnknown},
+		{"the answer takes too long", serve(t, hang).URL, meta.ErrOutcomeUnknown},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := withSecrets
+			cfg.Timeout = 50 * time.Millisecond
+			if tc.name != "the answer takes too long" {
+				cfg.Timeout = 0
+			}
+			res, err := post(t, client(t, cfg, tc.at))
+			if !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+			if res != nil {
+				_ = res.Body.Close()
+			}
+		})
+	}
 }
 
 func TestClient_Connections(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 // Config is how Meta is spoken with, and how it speaks with us. The zero value of
 // GraphURL, GraphVersion and Timeout is their default.
 type Config struct {
-	AppSecrets   config.List   `env:"META_APP_SECRETS" secret:"true" help:"secrets of the Meta apps whose webhooks are taken, comma separated; the first also proves our own calls; unset: FACEBOOK_APP_SECRET"`
-	AppSecret    string        `env:"FACEBOOK_APP_SECRET" secret:"true" help:"secret of the Meta app, where META_APP_SECRETS is unset"`
+	AppSecrets   config.List   `env:"META_APP_SECRETS" secret:"true" help:"secrets of the Meta apps whose webhooks are taken, comma separated; unset: FACEBOOK_APP_SECRET"`
+	AppSecret    string        `env:"FACEBOOK_APP_SECRET" secret:"true" help:"secret of the Meta app: it proves our own calls and logs in; unset: the first of META_APP_SECRETS"`
 	VerifyToken  string        `env:"META_VERIFY_TOKEN" secret:"true" help:"the token that was entered beside the webhook's URL in Meta's dashboard; needs an app secret"`
 	GraphURL     string        `env:"META_GRAPH_URL" envDefault:"https://graph.facebook.com" help:"address of the Graph API, without a version; http is for this machine alone"`
 	GraphVersion string        `env:"META_GRAPH_VERSION" envDefault:"v25.0" help:"version of the Graph API"`
@@ -32,8 +32,7 @@ const (
 
 var versionPattern = regexp.MustCompile(`^v[0-9]+\.[0-9]+$`)
 
-// Secrets are the app's secrets, the one that proves calls first; none where
-// nothing is configured.
+// Secrets are those whose webhooks are taken; none where nothing is configured.
 func (c *Config) Secrets() []string {
 	switch {
 	case len(c.AppSecrets) > 0:
@@ -45,6 +44,17 @@ func (c *Config) Secrets() []string {
 	}
 }
 
+// Secret is the app's own, which proves our calls; empty where none is configured.
+func (c *Config) Secret() string {
+	if c.AppSecret == "" && len(c.AppSecrets) > 0 {
+		return c.AppSecrets[0]
+	}
+	return c.AppSecret
+}
+
+// Version is that of the Graph API.
+func (c *Config) Version() string { return cmp.Or(c.GraphVersion, defaultVersion) }
+
 // Validate reports settings that cannot be meant. None of its errors shows a
 // secret.
 func (c *Config) Validate() error {
@@ -52,10 +62,10 @@ func (c *Config) Validate() error {
 	if c.VerifyToken != "" && len(c.Secrets()) == 0 {
 		errs = append(errs, errors.New("META_VERIFY_TOKEN needs META_APP_SECRETS or FACEBOOK_APP_SECRET: without a secret no update can be verified"))
 	}
-	if _, err := c.graphURL(); err != nil {
+	if _, err := Origin(cmp.Or(c.GraphURL, defaultURL)); err != nil {
 		errs = append(errs, fmt.Errorf("META_GRAPH_URL %w", err))
 	}
-	if !versionPattern.MatchString(cmp.Or(c.GraphVersion, defaultVersion)) {
+	if !versionPattern.MatchString(c.Version()) {
 		errs = append(errs, fmt.Errorf("META_GRAPH_VERSION: %q is no version like %s", c.GraphVersion, defaultVersion))
 	}
 	if c.Timeout < 0 || c.Timeout > maxTimeout {
@@ -64,10 +74,10 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// graphURL is the address of the Graph API. Its errors do not show the URL, which
-// may hold a password by mistake.
-func (c *Config) graphURL() (*url.URL, error) {
-	u, err := url.Parse(cmp.Or(c.GraphURL, defaultURL))
+// Origin reads the address of one of Meta's hosts, or of what stands in for it on this
+// machine. Its errors do not show the URL, which may hold a password by mistake.
+func Origin(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return nil, errors.New("must be a URL like " + defaultURL)
@@ -75,13 +85,14 @@ func (c *Config) graphURL() (*url.URL, error) {
 		return nil, errors.New("must have neither user, query nor fragment")
 	case u.Path != "" && u.Path != "/":
 		return nil, errors.New("must have no path: the version belongs in META_GRAPH_VERSION")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return nil, errors.New("must be https: access tokens go there; http is for this machine alone")
+	case u.Scheme == "http" && !Loopback(u.Hostname()):
+		return nil, errors.New("must be https: what goes there is secret; http is for this machine alone")
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
 
-func loopback(host string) bool {
+// Loopback says whether a host is this machine.
+func Loopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }

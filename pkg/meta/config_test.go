@@ -30,6 +30,25 @@ func TestConfig_Secrets(t *testing.T) {
 	}
 }
 
+func TestConfig_Secret(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		cfg  meta.Config
+		want string
+	}{
+		"none is none":                          {},
+		"the first of the list is the app's":    {meta.Config{AppSecrets: config.List{"a", "b"}}, "a"},
+		"the app's own comes before the list's": {meta.Config{AppSecrets: config.List{"a", "b"}, AppSecret: "c"}, "c"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := tc.cfg.Secret(); got != tc.want {
+				t.Errorf("secret %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -117,6 +117,16 @@ func errorOf(status int, body []byte, anonymous bool, hide func(string) string) 
 	return e
 }
 
+// ReadError reads the error out of an answer to a call without a token; nil where it is a
+// success. The texts do not show secrets.
+func ReadError(status int, header http.Header, body []byte, secrets ...string) *Error {
+	e := errorOf(status, body, true, hider(secrets...))
+	if e != nil {
+		e.Usage = usageOf(header)
+	}
+	return e
+}
+
 // details are WhatsApp's error_data.details, or whatever else stands in error_data.
 func details(data json.RawMessage) json.RawMessage {
 	var object struct {

@@ -3,6 +3,7 @@ package meta_test
 import (
 	"encoding/json"
 	"errors"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -62,6 +63,18 @@ func TestError_Decoding(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestReadError(t *testing.T) {
+	t.Parallel()
+	header := http.Header{"X-App-Usage": {`{"call_count":28}`}}
+	e := meta.ReadError(400, header, []byte(`{"error":{"code":100,"message":"the code hush is used"}}`), "", "hush")
+	if e == nil || e.Message != "the code [hidden] is used" || e.Usage.App == nil || e.Usage.App.Calls != 28 {
+		t.Errorf("error %+v", e)
+	}
+	if e := meta.ReadError(200, header, []byte(`{"id":"1"}`)); e != nil {
+		t.Errorf("a success is %+v", e)
 	}
 }
 

@@ -38,6 +38,16 @@ func (id *ID) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// Text is a text of Meta's that can be stored: at most 1 KiB, the rest is cut off. What
+// is no text in JSON is kept as it is written; null is empty.
+type Text string
+
+// UnmarshalJSON reads any JSON.
+func (t *Text) UnmarshalJSON(raw []byte) error {
+	*t = Text(bounded(text(raw)))
+	return nil
+}
+
 // Bool is a truth of Meta's. In JSON it may be true, "true", 1, or an object whose
 // success is one of them; whatever else is false.
 type Bool bool

@@ -2,6 +2,7 @@ package meta_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/primezap/primezap/pkg/meta"
@@ -28,6 +29,19 @@ func TestID_UnmarshalJSON(t *testing.T) {
 		var id meta.ID
 		if err := json.Unmarshal([]byte(raw), &id); err == nil {
 			t.Errorf("%s is %q, want an error", raw, id)
+		}
+	}
+}
+
+func TestText_UnmarshalJSON(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		`"Ol\u00edvia"`: "Olívia", `"a\u0000b\ud800"`: "ab\uFFFD", `7`: "7", `{"a":1}`: `{"a":1}`, `null`: "", `""`: "",
+		`"` + strings.Repeat("x", 2<<10) + `"`: strings.Repeat("x", 1<<10),
+	} {
+		text := meta.Text("before")
+		if err := json.Unmarshal([]byte(raw), &text); err != nil || string(text) != want {
+			t.Errorf("%s is %q, %v; want %q", raw, text, err, want)
 		}
 	}
 }
