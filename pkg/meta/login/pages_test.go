@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/login"
@@ -180,14 +181,23 @@ func TestApp_InstagramAccounts(t *testing.T) {
 		t.Parallel()
 		var now, most atomic.Int32
 		var once sync.Once
-		full := make(chan struct{})
+		full, tooMany := make(chan struct{}), make(chan struct{}, 5*login.Parallel)
 		g := serve(t, func(w http.ResponseWriter, c call, _ int) {
 			n := now.Add(1)
 			defer now.Add(-1)
 			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 			}
-			if n == login.Parallel {
-				once.Do(func() { close(full) }) // the calls go on when as many are there as may be
+			switch {
+			case n > login.Parallel:
+				tooMany <- struct{}{}
+			case n == login.Parallel:
+				once.Do(func() { // the calls go on when as many are there as may be, and no more come
+					select {
+					case <-tooMany:
+					case <-time.After(100 * time.Millisecond):
+					}
+					close(full)
+				})
 			}
 			<-full
 			_, _ = fmt.Fprintf(w, `{"id":%q}`, strings.TrimPrefix(c.path, "/v25.0/"))
