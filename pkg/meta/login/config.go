@@ -21,7 +21,7 @@ type Config struct {
 	Redirects config.List `env:"OAUTH_REDIRECT_ALLOWLIST" help:"URLs that a login may come back to, comma separated and exactly as they are in Meta's dashboard; http is for this machine alone"`
 	StateKey  string      `env:"OAUTH_STATE_KEY" secret:"true" help:"signs the state of logins: any 32 bytes or more, the same for all processes"`
 	Scopes    config.List `env:"OAUTH_SCOPES" envDefault:"pages_show_list,pages_manage_metadata,pages_messaging,pages_read_engagement,instagram_basic,instagram_manage_messages" help:"the permissions that may be asked for, comma separated"`
-	ConfigID  string      `env:"OAUTH_CONFIG_ID" help:"a configuration of Facebook Login for Business, which then says what is asked for; OAUTH_SCOPES is what it should hold"`
+	ConfigID  string      `env:"OAUTH_CONFIG_ID" help:"a configuration of Facebook Login for Business that gives tokens of users; it then says what is asked for, and OAUTH_SCOPES is what it holds"`
 	PKCE      bool        `env:"OAUTH_PKCE" envDefault:"false" help:"bind codes to their login by PKCE as well, which Meta documents for OpenID alone"`
 }
 

@@ -34,8 +34,8 @@ func (t Token) String() string { return "token until " + t.ExpiresAt.Format(time
 func (t Token) GoString() string { return t.String() }
 
 // Exchange makes a token of the code that somebody came back with. verifier is the
-// state's. The code is sent once; when the call fails in any way but ErrNotConfigured,
-// ErrRedirect and [meta.ErrNotSent] it is used up.
+// state's. The code is sent once, and is no good for another call when this one fails,
+// unless with ErrNotConfigured or ErrRedirect.
 func (a *App) Exchange(ctx context.Context, code, redirectURI, verifier string) (Token, error) {
 	switch {
 	case a.cfg.AppID == "" || a.secret == "":
