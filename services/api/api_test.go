@@ -488,9 +488,9 @@ func TestServer_Metrics(t *testing.T) {
 		"primezap_events_accepted_total{live}",
 		"primezap_events_accepted_total{bulk}",
 		"primezap_events_refused_total{422}",
-		"primezap_http_requests_total{POST,/api/events,207}",
-		"primezap_http_requests_total{GET,/api/custom-webhooks/:id,404}",
-		"primezap_http_requests_total{,none,404}",
+		"primezap_http_requests_total{POST,/api/events,api,207}",
+		"primezap_http_requests_total{GET,/api/custom-webhooks/:id,api,404}",
+		"primezap_http_requests_total{,none,api,404}",
 	} {
 		if got[want] != 1 {
 			t.Errorf("%s is %v, want 1: %v", want, got[want], got)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/httpapi"
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/telemetry"
@@ -62,9 +62,8 @@ const maxLimit = 1_000_000
 func (c *Config) Validate() error {
 	errs := []error{c.JWT.Validate(), c.RateLimits.Validate(), c.Meta.Validate()}
 	for _, origin := range c.CORSOrigins {
-		u, err := url.Parse(origin)
-		if origin != "*" && (err != nil || u.Host == "" || origin != u.Scheme+"://"+u.Host) {
-			errs = append(errs, fmt.Errorf("CORS_ORIGINS: %q is neither * nor an origin like https://app.example.com", origin))
+		if err := httpapi.ValidateOrigin(origin); err != nil {
+			errs = append(errs, fmt.Errorf("CORS_ORIGINS: %w", err))
 		}
 	}
 	if c.MaxWebhooks < 0 || c.MaxWebhooks > maxLimit {

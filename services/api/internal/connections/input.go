@@ -11,10 +11,10 @@ import (
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/ratelimit"
+	"github.com/primezap/primezap/pkg/strict"
 	"github.com/primezap/primezap/services/api/internal/limits"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
-	"github.com/primezap/primezap/services/api/internal/strict"
 )
 
 const (

@@ -17,9 +17,9 @@ import (
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/strict"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/people"
-	"github.com/primezap/primezap/services/api/internal/strict"
 )
 
 // Bounds of what a contact has, in characters where nothing else is said.

@@ -37,10 +37,10 @@ import (
 	"github.com/primezap/primezap/pkg/meta"
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/recent"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
-	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 // Service implements what Meta calls.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/primezap/primezap/pkg/meta"
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
+	"github.com/primezap/primezap/pkg/recent"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 // metrics tell what Meta told and what became of it.

@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/services/api/internal/strict"
+	"github.com/primezap/primezap/pkg/strict"
 )
 
 // input is one event as the client wrote it. Absent fields and those that are

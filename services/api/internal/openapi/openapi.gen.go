@@ -19,7 +19,7 @@ import (
 	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/services/api/internal/strict"
+	"github.com/primezap/primezap/pkg/strict"
 )
 
 // Defines values for Channel.

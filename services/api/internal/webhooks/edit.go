@@ -15,10 +15,10 @@ import (
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/strict"
 	"github.com/primezap/primezap/pkg/vault"
 	"github.com/primezap/primezap/pkg/webhook"
 	"github.com/primezap/primezap/services/api/internal/openapi"
-	"github.com/primezap/primezap/services/api/internal/strict"
 )
 
 // Bounds of what a webhook may be given.

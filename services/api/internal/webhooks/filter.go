@@ -11,8 +11,8 @@ import (
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/filter"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/strict"
 	"github.com/primezap/primezap/services/api/internal/openapi"
-	"github.com/primezap/primezap/services/api/internal/strict"
 )
 
 // PreviewFilter serves POST /api/custom-webhooks/filter/preview. What it says of

@@ -1,4 +1,4 @@
-package api
+package access
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/auth"
-	"github.com/primezap/primezap/services/api/internal/recent"
+	"github.com/primezap/primezap/pkg/recent"
 )
 
 // ring is the keys that exist, and how often it was asked.
@@ -30,7 +30,7 @@ func (r *ring) LookupKey(_ context.Context, hash []byte) (auth.Principal, error)
 	return auth.Principal{}, auth.ErrUnknownKey
 }
 
-func TestRemembered_LookupKey(t *testing.T) {
+func TestKeys_LookupKey(t *testing.T) {
 	t.Parallel()
 	hash, other := auth.HashKey("pz_a"), auth.HashKey("pz_b")
 	want := auth.Principal{Tenant: uuid.New()}
@@ -62,14 +62,14 @@ func TestRemembered_LookupKey(t *testing.T) {
 	}
 }
 
-func TestRemembered_forget(t *testing.T) {
+func TestKeys_forget(t *testing.T) {
 	t.Parallel()
 	hash := auth.HashKey("pz_a")
 	keys := &ring{keys: map[string]auth.Principal{string(hash[:]): {Tenant: uuid.New()}}}
 	r := remember(keys, time.Now)
 	revoke := func() {
 		delete(keys.keys, string(hash[:]))
-		r.forget()
+		r.Forget()
 	}
 	look := func() error {
 		_, err := r.LookupKey(t.Context(), hash[:])

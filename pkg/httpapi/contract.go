@@ -1,4 +1,4 @@
-package api
+package httpapi
 
 import (
 	"encoding/json"
@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
-
-	contract "github.com/primezap/primezap/api"
 )
 
 // document is the contract as it is served, and what of it the server goes by.
@@ -28,11 +26,11 @@ type operation struct {
 // apiKey is the name of the security scheme.
 const apiKey = "apiKey"
 
-// readContract reads the embedded contract. It is ours and tested: what is wrong
-// in it is a programmer's error, reported as the server starts.
-func readContract() (document, error) {
+// readContract reads an OpenAPI document in YAML. It is ours and tested: what is
+// wrong in it is a programmer's error, reported as the server starts.
+func readContract(contract []byte) (document, error) {
 	var whole map[string]any
-	if err := yaml.Unmarshal(contract.OpenAPI, &whole); err != nil {
+	if err := yaml.Unmarshal(contract, &whole); err != nil {
 		return document{}, fmt.Errorf("contract: %w", err)
 	}
 	d := document{operations: make(map[string]operation)}

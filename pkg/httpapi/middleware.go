@@ -1,8 +1,8 @@
-package api
+package httpapi
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -12,16 +12,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/auth"
-	"github.com/primezap/primezap/pkg/config"
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/pkg/store"
-	"github.com/primezap/primezap/services/api/internal/privacy"
 )
 
 // requestID names the request in answer and logs: as the client did, if that is
@@ -49,13 +45,14 @@ type requestMetrics struct {
 	seconds  *prometheus.HistogramVec
 }
 
-func newRequestMetrics(registry prometheus.Registerer) requestMetrics {
+func newRequestMetrics(registry prometheus.Registerer, service string) requestMetrics {
+	of := prometheus.Labels{"service": service}
 	m := requestMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "primezap_http_requests_total", Help: "Requests that were answered.",
+			Name: "primezap_http_requests_total", Help: "Requests that were answered.", ConstLabels: of,
 		}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "primezap_http_request_seconds", Help: "Time from a request's header to the end of its answer.",
+			Name: "primezap_http_request_seconds", Help: "Time from a request's header to the end of its answer.", ConstLabels: of,
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12), // to 24 s
 		}, []string{"method", "route"}),
 	}
@@ -89,7 +86,7 @@ func observe(metrics requestMetrics, log *slog.Logger) echo.MiddlewareFunc {
 }
 
 // cors lets pages of the origins call the API. None: no page may.
-func cors(origins config.List) echo.MiddlewareFunc {
+func cors(origins []string) echo.MiddlewareFunc {
 	if len(origins) == 0 {
 		return func(next echo.HandlerFunc) echo.HandlerFunc { return next }
 	}
@@ -133,7 +130,7 @@ func sized(bytes int64) echo.MiddlewareFunc {
 
 // living refuses requests that act for a deleted tenant: by a token, or by the
 // platform that named it. A key of such a tenant is not found in the first place.
-func living(tenants *privacy.Tenants) echo.MiddlewareFunc {
+func living(tenants Tenants) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			ctx := c.Request().Context()
@@ -191,17 +188,11 @@ func known(names []string) echo.MiddlewareFunc {
 	}
 }
 
-// lookup finds API keys in Postgres, before the tenant is known.
-type lookup struct{ store *store.Store }
-
-// LookupKey implements auth.Lookup.
-func (l lookup) LookupKey(ctx context.Context, hash []byte) (auth.Principal, error) {
-	row, err := l.store.Queries().FindAPIKey(ctx, hash)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return auth.Principal{}, auth.ErrUnknownKey
-	}
-	if err != nil {
-		return auth.Principal{}, err
-	}
-	return auth.Principal{Tenant: row.TenantID, KeyID: row.ID, Actor: "key:" + row.ID.String(), Scopes: row.Scopes}, nil
+func recovering() echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
+		// The stack goes into the error, which is logged once, as any 500 is.
+		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+			return fmt.Errorf("panic: %w\n%s", err, stack)
+		},
+	})
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/services/api/internal/strict"
+	"github.com/primezap/primezap/pkg/strict"
 )
 
 type policy struct {

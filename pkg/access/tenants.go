@@ -1,4 +1,4 @@
-package privacy
+package access
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/recent"
 	"github.com/primezap/primezap/pkg/store"
-	"github.com/primezap/primezap/services/api/internal/recent"
 )
 
 const maxTenants = 10_000
