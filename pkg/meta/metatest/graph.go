@@ -145,28 +145,24 @@ func (s *Server) act(c *call, fault Fault) (result any, sent string, failed *Gra
 	switch {
 	case c.kind == callGet && c.edge == "":
 		result, failed = s.node(c)
-		return result, "", failed
 	case c.kind == callExchange:
 		result, failed = s.exchange(c)
-		return result, "", failed
 	case c.kind == callDebug:
 		result, failed = s.debugToken(c)
-		return result, "", failed
 	case c.kind == callAccounts:
 		result, failed = s.accounts(c)
-		return result, "", failed
 	case c.kind == callPermissions:
 		result, failed = s.permissionsOf(c)
-		return result, "", failed
 	case c.kind == callSubscribed:
 		result, failed = s.subscribedApps(c)
-		return result, "", failed
 	case c.method == http.MethodPost && c.edge == "messages" && c.number.ID != "":
 		return s.sendWhatsApp(c, fault)
 	case c.method == http.MethodPost && c.edge == "messages":
 		return s.sendPage(c)
+	default:
+		failed = unsupported(c.method)
 	}
-	return nil, "", unsupported(c.method)
+	return result, "", failed
 }
 
 // unsupported is answered to a call that nobody serves.
