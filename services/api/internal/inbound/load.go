@@ -19,6 +19,7 @@ import (
 	updates "github.com/primezap/primezap/pkg/meta/inbound"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/services/api/internal/people"
 )
 
 // wanted is what a batch is about.
@@ -118,27 +119,27 @@ func load(ctx context.Context, tx pgx.Tx, q *db.Queries, b batch) (*state, error
 	if err := round.Do(func(q *db.Queries) error { return q.PlanOnce(ctx) }); err != nil {
 		return nil, err
 	}
-	people := peopleOf(b.tenant, w.people)
+	asked := peopleOf(b.tenant, w.people)
 	if len(w.people) > 0 {
 		if err := errors.Join(
 			round.Do(func(q *db.Queries) error {
 				return q.LockStrangers(ctx, db.LockStrangersParams{
-					Keys: people.keys, Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					Keys: asked.keys, Identities: asked.values, Kinds: asked.kinds, Scopes: asked.scopes, TenantID: b.tenant,
 				})
 			}),
 			store.Ask(&round, &contacts, func(q *db.Queries) ([]db.Contact, error) {
 				return q.LockContacts(ctx, db.LockContactsParams{
-					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					Identities: asked.values, Kinds: asked.kinds, Scopes: asked.scopes, TenantID: b.tenant,
 				})
 			}),
 			store.Ask(&round, &identities, func(q *db.Queries) ([]db.WhoIsRow, error) {
 				return q.WhoIs(ctx, db.WhoIsParams{
-					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					Identities: asked.values, Kinds: asked.kinds, Scopes: asked.scopes, TenantID: b.tenant,
 				})
 			}),
 			store.Ask(&round, &conversations, func(q *db.Queries) ([]db.Conversation, error) {
 				return q.LockConversations(ctx, db.LockConversationsParams{
-					Identities: people.values, Kinds: people.kinds, Scopes: people.scopes, TenantID: b.tenant,
+					Identities: asked.values, Kinds: asked.kinds, Scopes: asked.scopes, TenantID: b.tenant,
 				})
 			}),
 		); err != nil {
@@ -245,28 +246,11 @@ func shown(id identity) messaging.Identity {
 }
 
 func contactOf(row db.Contact) *contact {
-	c := &contact{Contact: messaging.Contact{
-		ID: row.ID, Name: row.Name, Phone: row.Phone, Email: row.Email, Tags: row.Tags, Instagram: row.Instagram,
-		Source: messaging.Channel(row.Source), CustomFields: row.CustomFields,
-		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
-	}, profile: text(row.ProfileName)}
-	c.Owner = agentOf(row.OwnerID, row.OwnerName)
-	return c
-}
-
-func agentOf(id *uuid.UUID, name *string) *messaging.Agent {
-	if id == nil {
-		return nil
-	}
-	return &messaging.Agent{ID: *id, Name: text(name)}
+	return &contact{Contact: people.Contact(row), profile: text(row.ProfileName)}
 }
 
 func conversationOf(row db.Conversation, c *contact) *conversation {
-	return &conversation{Conversation: messaging.Conversation{
-		ID: row.ID, Channel: messaging.Channel(row.Channel), ConnectionID: row.ConnectionID, Status: messaging.ConversationStatus(row.Status),
-		Assignee: agentOf(row.AssigneeID, row.AssigneeName), LastMessageAt: row.LastMessageAt, LastInboundAt: row.LastInboundAt,
-		CreatedAt: row.CreatedAt, ClosedAt: row.ClosedAt,
-	}, contact: c}
+	return &conversation{Conversation: people.Conversation(row), contact: c}
 }
 
 func messageOf(row db.LockMessagesRow) (*message, error) {
