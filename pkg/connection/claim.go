@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/messaging"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 )
@@ -127,7 +128,7 @@ func insert(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 func renew(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID, actor string, id uuid.UUID, a Account) (db.Connection, error) {
 	before, err := q.LockConnection(ctx, id, tenant)
 	if err != nil {
-		return db.Connection{}, fmt.Errorf("lock connection %s: %w", id, found(err))
+		return db.Connection{}, fmt.Errorf("lock connection %s: %w", id, store.Found(err))
 	}
 	row := before
 	if a.PageID != nil {
@@ -167,7 +168,7 @@ func Update(ctx context.Context, q *db.Queries, row db.Connection) (db.Connectio
 		TokenRefused: row.TokenRefused, AccountName: row.AccountName, LastError: row.LastError, LastErrorAt: row.LastErrorAt,
 	})
 	if err != nil {
-		return db.Connection{}, fmt.Errorf("update connection %s: %w", row.ID, found(err))
+		return db.Connection{}, fmt.Errorf("update connection %s: %w", row.ID, store.Found(err))
 	}
 	return stored, nil
 }

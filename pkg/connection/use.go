@@ -39,7 +39,7 @@ func (u Usable) GoString() string { return u.String() }
 func ForUse(ctx context.Context, q *db.Queries, v *vault.Vault, tenant, id uuid.UUID) (Usable, error) {
 	row, err := q.UseConnection(ctx, id, tenant)
 	if err != nil {
-		return Usable{}, fmt.Errorf("read connection %s: %w", id, found(err))
+		return Usable{}, fmt.Errorf("read connection %s: %w", id, store.Found(err))
 	}
 	switch Status(row.Status) {
 	case Active:
@@ -106,12 +106,4 @@ func bounded(text string) string {
 		text = strings.ToValidUTF8(text[:maxError], "")
 	}
 	return text
-}
-
-// found turns the absence of a row into the product's own error.
-func found(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return store.ErrNotFound
-	}
-	return err
 }

@@ -22,6 +22,14 @@ import (
 // ErrNotFound is the answer for a row that is not there, or is another tenant's.
 var ErrNotFound = errors.New("not found")
 
+// Found is the error of a query for one row: ErrNotFound where there was none.
+func Found(err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
+}
+
 // Store is a pool of connections of one role.
 type Store struct {
 	pool *pgxpool.Pool

@@ -11,7 +11,6 @@ import (
 	"fmt"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/connection"
@@ -152,7 +151,7 @@ func (s *Service) read(ctx context.Context, id uuid.UUID) (row db.Connection, er
 	tenant := tenantOf(ctx)
 	err = s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
 		row, err = q.GetConnection(ctx, id, tenant)
-		return found(err)
+		return store.Found(err)
 	})
 	if err != nil {
 		return row, fmt.Errorf("read connection %s: %w", id, err)
@@ -171,7 +170,7 @@ func (s *Service) DeleteConnection(ctx context.Context, req openapi.DeleteConnec
 	err = s.Store.InTenant(ctx, tenant, func(q *db.Queries) error {
 		row, err := q.LockConnection(ctx, id, tenant)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		if err := connection.Delete(ctx, q, row); err != nil {
 			return err
@@ -200,12 +199,4 @@ func record(ctx context.Context, q *db.Queries, action string, before, after *db
 func tenantOf(ctx context.Context) uuid.UUID {
 	p, _ := auth.FromContext(ctx)
 	return p.Tenant
-}
-
-// found turns the absence of a row into the product's own error.
-func found(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return store.ErrNotFound
-	}
-	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/ratelimit"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/limits"
 	"github.com/primezap/primezap/services/api/internal/openapi"
@@ -46,7 +47,7 @@ func (s *Service) UpdateConnection(ctx context.Context, req openapi.UpdateConnec
 	err = s.Store.InTenant(ctx, tenant, func(q *db.Queries) error {
 		before, err := q.LockConnection(ctx, id, tenant)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		row = before
 		if err := s.apply(&row, wanted); err != nil {

@@ -12,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/messaging"
@@ -33,7 +32,7 @@ func Find(ctx context.Context, q *db.Queries, id uuid.UUID) (db.Contact, error) 
 	for range maxMerges {
 		row, err := q.GetContact(ctx, id)
 		if err != nil {
-			return db.Contact{}, found(err)
+			return db.Contact{}, store.Found(err)
 		}
 		if row.MergedInto == nil {
 			return row, nil
@@ -53,7 +52,7 @@ func Lock(ctx context.Context, q *db.Queries, id uuid.UUID) (db.Contact, error) 
 			return db.Contact{}, err
 		}
 		if row, err = q.LockContact(ctx, row.ID); err != nil {
-			return db.Contact{}, found(err)
+			return db.Contact{}, store.Found(err)
 		}
 		if row.MergedInto == nil {
 			return row, nil
@@ -68,27 +67,20 @@ func LockConversation(ctx context.Context, q *db.Queries, id uuid.UUID) (db.Cont
 	for range maxMerges {
 		row, err := q.GetConversation(ctx, id)
 		if err != nil {
-			return db.Contact{}, db.Conversation{}, found(err)
+			return db.Contact{}, db.Conversation{}, store.Found(err)
 		}
 		contact, err := Lock(ctx, q, row.ContactID)
 		if err != nil {
 			return db.Contact{}, db.Conversation{}, err
 		}
 		if row, err = q.LockConversation(ctx, id); err != nil {
-			return db.Contact{}, db.Conversation{}, found(err)
+			return db.Contact{}, db.Conversation{}, store.Found(err)
 		}
 		if row.ContactID == contact.ID { // else it was handed over meanwhile
 			return contact, row, nil
 		}
 	}
 	return db.Contact{}, db.Conversation{}, errMerges
-}
-
-func found(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return store.ErrNotFound
-	}
-	return err
 }
 
 // Contact is a row as events have it, without identities.

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
@@ -76,7 +77,7 @@ func (s *Service) RetryDelivery(ctx context.Context, req openapi.RetryDeliveryRe
 	err = s.of(ctx, req.ID, func(q *db.Queries, hook db.Webhook) error {
 		inFlight, err := q.LockQueueRow(ctx, hook.ID, delivery)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		if inFlight {
 			return problem.Conflict("an attempt is in flight")
@@ -102,7 +103,7 @@ func (s *Service) CancelDelivery(ctx context.Context, req openapi.CancelDelivery
 	}
 	err = s.of(ctx, req.ID, func(q *db.Queries, hook db.Webhook) error {
 		if _, err := q.LockQueueRow(ctx, hook.ID, delivery); err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		return q.CancelQueueRow(ctx, delivery)
 	})

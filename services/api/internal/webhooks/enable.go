@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
@@ -21,13 +22,13 @@ func (s *Service) EnableWebhook(ctx context.Context, req openapi.EnableWebhookRe
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
 		before, err := q.LockWebhook(ctx, hook)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		if row = before; row.Active {
 			return nil
 		}
 		if row, err = q.EnableWebhook(ctx, hook); err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		return record(ctx, q, "webhook.enabled", &before, &row)
 	})

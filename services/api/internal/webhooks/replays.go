@@ -14,6 +14,7 @@ import (
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
@@ -63,7 +64,7 @@ func (s *Service) CreateReplay(ctx context.Context, req openapi.CreateReplayRequ
 	err = s.Store.InTenantTx(ctx, p.TenantID, func(tx pgx.Tx, q *db.Queries) error {
 		row, err := q.GetWebhook(ctx, hook)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		if p.Events == nil {
 			p.Events = row.Events
@@ -143,7 +144,7 @@ func (s *Service) GetReplay(ctx context.Context, req openapi.GetReplayRequestObj
 	var row db.Replay
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) (err error) {
 		row, err = q.GetReplay(ctx, id)
-		return found(err)
+		return store.Found(err)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("replay %s: %w", id, err)
@@ -166,7 +167,7 @@ func (s *Service) CancelReplay(ctx context.Context, req openapi.CancelReplayRequ
 		}
 		row, err := q.GetReplay(ctx, id)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		shown := showReplay(row)
 		switch {

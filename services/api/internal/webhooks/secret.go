@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/webhook"
 	"github.com/primezap/primezap/services/api/internal/openapi"
@@ -36,7 +37,7 @@ func (s *Service) RegenerateWebhookSecret(ctx context.Context, req openapi.Regen
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
 		before, err := q.LockWebhook(ctx, id)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		e := editor{Service: s, row: before}
 		e.secret(secret)

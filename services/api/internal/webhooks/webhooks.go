@@ -9,13 +9,11 @@ package webhooks
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go"
 
 	"github.com/primezap/primezap/pkg/auth"
@@ -170,7 +168,7 @@ func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) (err error) {
 		before, err := q.LockWebhook(ctx, hook)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		e := editor{Service: s, row: before}
 		edit(&e)
@@ -189,7 +187,7 @@ func (s *Service) change(ctx context.Context, id string, edit func(*editor)) (db
 			DisabledAt: row.DisabledAt, DisabledReason: row.DisabledReason,
 		})
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		return record(ctx, q, "webhook.updated", &before, &row)
 	})
@@ -208,7 +206,7 @@ func (s *Service) DeleteWebhook(ctx context.Context, req openapi.DeleteWebhookRe
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
 		row, err := q.LockWebhook(ctx, hook)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		if _, err := q.DeleteWebhook(ctx, hook); err != nil { // one: it is locked
 			return err
@@ -250,7 +248,7 @@ func (s *Service) of(ctx context.Context, id string, fn func(*db.Queries, db.Web
 	err = s.Store.InTenant(ctx, tenantOf(ctx), func(q *db.Queries) error {
 		row, err := q.GetWebhook(ctx, hook)
 		if err != nil {
-			return found(err)
+			return store.Found(err)
 		}
 		return fn(q, row)
 	})
@@ -317,14 +315,6 @@ func covering(s string) (all, operational []string) {
 func tenantOf(ctx context.Context) uuid.UUID {
 	p, _ := auth.FromContext(ctx)
 	return p.Tenant
-}
-
-// found turns the absence of a row into the product's own error.
-func found(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return store.ErrNotFound
-	}
-	return err
 }
 
 func each[From, To any](rows []From, show func(From) To) []To {
