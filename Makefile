@@ -4,13 +4,13 @@
 # binaries.
 
 # Modules of the workspace, each with its own go.mod; tools/ is not among them.
-MODULES  := . ./services/api ./services/worker ./services/standalone ./e2e ./bench
+MODULES  := . ./services/api ./services/worker ./services/oauth ./services/standalone ./e2e ./bench
 PACKAGES := $(MODULES:%=%/...)
 # Whole-system tests measure times: they run last and alone.
 UNIT     := $(filter-out ./e2e/...,$(PACKAGES))
 
 # What `make generate` writes, wholly: check-generated compares it with what is committed.
-GENERATED := pkg/store/db services/api/internal/openapi docs/events.md web/client/src/openapi.gen.ts
+GENERATED := pkg/store/db services/api/internal/openapi services/oauth/internal/openapi docs/events.md web/client/src/openapi.gen.ts
 
 FUZZTIME ?= 30s
 
@@ -26,7 +26,7 @@ run: ## run everything in one process; state lives in .primezap/
 
 .PHONY: build
 build: ## build the programs into bin/
-	go build -o bin/ ./cmd/migrate ./cmd/metatest ./services/api/cmd/api ./services/worker/cmd/worker ./services/standalone
+	go build -o bin/ ./cmd/migrate ./cmd/metatest ./services/api/cmd/api ./services/worker/cmd/worker ./services/oauth/cmd/oauth ./services/standalone
 
 .PHONY: test
 test: deps fmt-check vet ## check format, vet, and run all tests with -race
@@ -72,6 +72,7 @@ generate: bin/sqlc bin/oapi-codegen web/node_modules/.package-lock.json ## write
 	rm -f pkg/store/db/*.go # a query file that is gone takes its code along
 	bin/sqlc generate
 	bin/oapi-codegen -config services/api/oapi.yaml api/openapi.yaml
+	bin/oapi-codegen -config services/oauth/oapi.yaml api/openapi.yaml
 	npm --prefix web run generate
 	go run ./pkg/event/internal/eventdoc docs/events.md
 

@@ -113,6 +113,7 @@ var definers = map[string]struct {
 	"delete_tenant(uuid)":                 {owner: roleDefiner, callers: []string{db.RoleAPI}},
 	"find_connections(text[],text[])":     {owner: roleDefiner, callers: []string{db.RoleAPI}},
 	"release_connections(text,text,text)": {owner: roleDefiner, callers: []string{db.RoleAPI}},
+	"granted_elsewhere(text)":             {owner: roleDefiner, callers: []string{db.RoleAPI}},
 	"tenant_deleted(uuid)":                {owner: roleDefiner, callers: []string{db.RoleAPI}},
 	"shut_webhooks(uuid,integer)":         {owner: roleDefiner, callers: []string{db.RoleWorker}},
 	"remove_api_keys(uuid)":               {owner: roleDefiner, callers: []string{db.RoleWorker}},

@@ -15,7 +15,7 @@ import (
 )
 
 // Tables that hold no tenant's rows. Any other one needs a tenant_id.
-var nobodys = []string{"consumer_floors", "event_store", "goose_db_version"}
+var nobodys = []string{"consumer_floors", "event_store", "goose_db_version", "oauth_withdrawals"}
 
 const riversPrefix = "river_"
 
@@ -30,10 +30,11 @@ var crossing = map[string][]string{
 		"webhook_stats_hourly", "webhook_durations_hourly", "webhook_stats_daily", "webhook_queue", "webhook_lanes", "webhook_health",
 		"erasures", "tenant_deletions", "audit_log", "replays",
 		"connections", "integration_rate_limits", "contacts", "contact_identities", "contact_tags", "conversations", "messages", "channel_updates",
+		"oauth_grants", "oauth_states",
 	},
-	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log"},
+	roleDefiner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log", "oauth_grants"},
 	// It hands functions over to the definer, so it is a member of it: no more.
-	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log"},
+	db.RoleOwner: {"tenants", "api_keys", "webhook_lanes", "webhook_health", "connections", "audit_log", "oauth_grants"},
 }
 
 // The tenants of every probe.

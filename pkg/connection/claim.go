@@ -2,7 +2,6 @@ package connection
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
@@ -187,25 +187,13 @@ func Delete(ctx context.Context, q *db.Queries, row db.Connection) error {
 
 // record writes a change into the audit log, in the transaction of the change.
 func record(ctx context.Context, q *db.Queries, actor, action string, before, after *db.Connection) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("audit: make an id: %w", err)
+	change := audit.Change{Action: action, SubjectType: "connection"}
+	var tenant uuid.UUID
+	if before != nil {
+		tenant, change.SubjectID, change.Before = before.TenantID, before.ID.String(), Show(*before)
 	}
-	row := db.InsertAuditParams{ID: id, Actor: actor, Action: action, SubjectType: "connection"}
-	for _, state := range []struct {
-		of   *db.Connection
-		into *[]byte
-	}{{before, &row.Before}, {after, &row.After}} {
-		if state.of == nil {
-			continue
-		}
-		row.TenantID, row.SubjectID = state.of.TenantID, state.of.ID.String()
-		if *state.into, err = json.Marshal(Show(*state.of)); err != nil {
-			return fmt.Errorf("audit: encode: %w", err)
-		}
+	if after != nil {
+		tenant, change.SubjectID, change.After = after.TenantID, after.ID.String(), Show(*after)
 	}
-	if err := q.InsertAudit(ctx, row); err != nil {
-		return fmt.Errorf("audit: %s: %w", action, err)
-	}
-	return nil
+	return audit.RecordBy(ctx, q, tenant, actor, change)
 }

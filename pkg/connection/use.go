@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
@@ -84,7 +85,7 @@ func Refused(ctx context.Context, q *db.Queries, u Usable, message string, token
 	if before.Status == after.Status {
 		return nil
 	}
-	return record(ctx, q, "system", "connection.token_refused", &before, &after)
+	return record(ctx, q, audit.System, "connection.token_refused", &before, &after)
 }
 
 // Succeeded forgets what Meta refused before u was used. It writes only where there

@@ -34,6 +34,11 @@ const (
 const (
 	WebhookFailing  Type = "webhook.failing"
 	WebhookDisabled Type = "webhook.disabled"
+
+	ConnectionConnected         Type = "connection.connected"
+	ConnectionDisconnected      Type = "connection.disconnected"
+	ConnectionExpiring          Type = "connection.expiring"
+	ConnectionReconnectRequired Type = "connection.reconnect_required"
 )
 
 // subscribable are the types that All and prefixes cover, in order.
@@ -48,7 +53,10 @@ var subscribable = []Type{
 // operational are the types that All and prefixes cover only for a webhook that
 // asks for them by its operational setting: who subscribed to everything of the
 // CRM did not ask for them. Their names may be subscribed to by any.
-var operational = []Type{WebhookFailing, WebhookDisabled}
+var operational = []Type{
+	WebhookFailing, WebhookDisabled,
+	ConnectionConnected, ConnectionDisconnected, ConnectionExpiring, ConnectionReconnectRequired,
+}
 
 // Definition describes a type to those who subscribe to it. Its slices are shared:
 // they must not be changed.

@@ -20,12 +20,13 @@ func TestTypes(t *testing.T) {
 		"message.received", "message.sent", "conversation.created", "conversation.updated", "conversation.closed",
 		"contact.created", "contact.updated", "deal.created", "deal.updated", "deal.moved",
 		"lead.qualified", "workflow.completed", "broadcast.completed", "webhook.failing", "webhook.disabled",
+		"connection.connected", "connection.disconnected", "connection.expiring", "connection.reconnect_required",
 	}
 	types := event.Types()
 	got := make([]event.Type, 0, len(types))
 	for _, d := range types {
 		got = append(got, d.Type)
-		if want := strings.HasPrefix(string(d.Type), "webhook."); d.Operational != want || d.Type.Operational() != want {
+		if want := strings.HasPrefix(string(d.Type), "webhook.") || strings.HasPrefix(string(d.Type), "connection."); d.Operational != want || d.Type.Operational() != want {
 			t.Errorf("%s: operational is %t, want %t", d.Type, d.Operational, want)
 		}
 	}
@@ -234,6 +235,8 @@ func TestMatches(t *testing.T) {
 		{subscription: "webhook.*", typ: event.WebhookFailing, want: operational},
 		{subscription: "webhook.*", typ: event.WebhookDisabled, want: operational},
 		{subscription: "*", typ: event.WebhookDisabled, want: operational},
+		{subscription: "connection.*", typ: event.ConnectionExpiring, want: operational},
+		{subscription: "*", typ: event.ConnectionReconnectRequired, want: operational},
 		{subscription: "deal.*", typ: event.WebhookDisabled},
 		// Not in the catalog, so never caught by a wide subscription.
 		{subscription: "webhook.*", typ: "webhook.created"},

@@ -20,6 +20,7 @@ type operation struct {
 	public  bool     // no credentials are asked for
 	scopes  []string // a key must have all of them
 	queries []string // names of its query parameters
+	open    bool     // it takes others too
 	maxBody int64    // bytes of its body; 0: as any
 }
 
@@ -44,6 +45,7 @@ func readContract(contract []byte) (document, error) {
 			OperationID string                 `json:"operationId"`
 			Security    *[]map[string][]string `json:"security"`
 			Parameters  []parameter            `json:"parameters"`
+			AnyQuery    bool                   `json:"x-any-query"`
 			RequestBody struct {
 				MaxBytes int64 `json:"x-max-bytes"`
 			} `json:"requestBody"`
@@ -69,7 +71,7 @@ func readContract(contract []byte) (document, error) {
 			if o.Security != nil {
 				security = *o.Security
 			}
-			op := operation{public: len(security) == 0, maxBody: o.RequestBody.MaxBytes}
+			op := operation{public: len(security) == 0, open: o.AnyQuery, maxBody: o.RequestBody.MaxBytes}
 			if !op.public {
 				scopes, ok := security[0][apiKey]
 				if !ok || len(security) > 1 {

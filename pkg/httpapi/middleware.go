@@ -99,6 +99,7 @@ func cors(origins []string) echo.MiddlewareFunc {
 		AllowHeaders: []string{
 			echo.HeaderAuthorization, echo.HeaderContentType, auth.TenantHeader, "Idempotency-Key",
 			echo.HeaderXRequestID, "traceparent",
+			"apikey", "X-Client-Info", // what clients of edge functions send
 		},
 		ExposeHeaders: []string{"RateLimit", "RateLimit-Policy", echo.HeaderRetryAfter, echo.HeaderXRequestID, echo.HeaderLocation},
 		MaxAge:        600,

@@ -88,7 +88,9 @@ func New(o Options) (*Server, error) {
 		if !op.public {
 			each[id] = append(each[id], authenticate, living(o.Tenants), scoped(op.scopes))
 		}
-		each[id] = append(each[id], known(op.queries))
+		if !op.open {
+			each[id] = append(each[id], known(op.queries))
+		}
 	}
 	return &Server{echo: e, document: doc.json, operations: each, tokens: o.Tokens, log: o.Log}, nil
 }
@@ -98,9 +100,6 @@ func (s *Server) Router() *echo.Echo { return s.echo }
 
 // Operations are the middlewares of each operation, by its id.
 func (s *Server) Operations() map[string][]echo.MiddlewareFunc { return s.operations }
-
-// Document is the contract in JSON.
-func (s *Server) Document() []byte { return s.document }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }

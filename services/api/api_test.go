@@ -238,8 +238,8 @@ func TestServer_Contract(t *testing.T) {
 	}](a)
 	var described []string
 	for path, methods := range doc.Paths {
-		for method := range methods {
-			if method != "parameters" {
+		for method, operation := range methods {
+			if method != "parameters" && !bytes.Contains(operation, []byte(`"tags":["oauth"]`)) { // another service's
 				described = append(described, strings.ToUpper(method)+" "+path)
 			}
 		}

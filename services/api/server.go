@@ -23,7 +23,7 @@ import (
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
-	"github.com/primezap/primezap/services/api/internal/audit"
+	"github.com/primezap/primezap/services/api/internal/auditlog"
 	"github.com/primezap/primezap/services/api/internal/connections"
 	"github.com/primezap/primezap/services/api/internal/contacts"
 	"github.com/primezap/primezap/services/api/internal/conversations"
@@ -96,15 +96,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		},
 		eventLog:    &eventlog.Service{Store: deps.Store, JetStream: js},
 		forgetting:  &privacy.Service{Store: deps.Store, JetStream: js, Jobs: inserter, Deleted: func() { known.Forget(); tenants.Forget() }},
-		auditLog:    &audit.Service{Store: deps.Store},
+		auditLog:    &auditlog.Service{Store: deps.Store},
 		apiKeys:     &keys.Service{Store: deps.Store, Max: cfg.MaxAPIKeys, Revoked: known.Forget},
 		rateLimits:  &limits.Service{Store: deps.Store, Limiter: limiter},
 		metaUpdates: inbound.New(deps.Store, cfg.Meta, tenants, deps.Metrics, deps.Log),
 		connected:   &connections.Service{Store: deps.Store, Vault: deps.Vault, Meta: graph, Limiter: limiter, Max: cfg.MaxConnections},
 		contactBook: &contacts.Service{Store: deps.Store},
 		inbox:       &conversations.Service{Store: deps.Store},
-		operations:  operations{ready: s.Ready, document: server.Document()},
 	}
+	server.ServeOperations(s.Ready)
 	openapi.RegisterHandlersWithOptions(s.Router(), openapi.NewStrictHandler(h, nil), openapi.RegisterHandlersOptions{OperationMiddlewares: s.Operations()})
 	return s, nil
 }
@@ -113,7 +113,7 @@ type (
 	events      = ingest.Service
 	eventLog    = eventlog.Service
 	apiKeys     = keys.Service
-	auditLog    = audit.Service
+	auditLog    = auditlog.Service
 	forgetting  = privacy.Service
 	rateLimits  = limits.Service
 	metaUpdates = inbound.Service
@@ -135,7 +135,6 @@ type handlers struct {
 	*connected
 	*contactBook
 	*inbox
-	operations
 }
 
 // Ready says why requests cannot be served now, nil if they can.

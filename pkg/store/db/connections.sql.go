@@ -149,7 +149,7 @@ func (q *Queries) ForgetRateLimits(ctx context.Context, connectionID uuid.UUID) 
 }
 
 const getConnection = `-- name: GetConnection :one
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) GetConnection(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (Connection, error) {
@@ -171,6 +171,9 @@ func (q *Queries) GetConnection(ctx context.Context, iD uuid.UUID, tenantID uuid
 		&i.UpdatedAt,
 		&i.DeletedAt,
 		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
 	)
 	return i, err
 }
@@ -179,7 +182,7 @@ const insertConnection = `-- name: InsertConnection :one
 INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (external_id, channel) WHERE deleted_at IS NULL DO NOTHING
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
 
 type InsertConnectionParams struct {
@@ -222,13 +225,16 @@ func (q *Queries) InsertConnection(ctx context.Context, arg InsertConnectionPara
 		&i.UpdatedAt,
 		&i.DeletedAt,
 		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
 	)
 	return i, err
 }
 
 const listConnections = `-- name: ListConnections :many
-SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused FROM (
-  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused FROM connections
+SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at FROM (
+  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections
   WHERE tenant_id = $1 AND deleted_at IS NULL
     AND ($2::text IS NULL OR channel = $2)
     AND ($3::text IS NULL OR status = $3)
@@ -282,6 +288,9 @@ func (q *Queries) ListConnections(ctx context.Context, arg ListConnectionsParams
 			&i.UpdatedAt,
 			&i.DeletedAt,
 			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
 		); err != nil {
 			return nil, err
 		}
@@ -305,7 +314,7 @@ func (q *Queries) LockAccount(ctx context.Context, channel string, accountID str
 }
 
 const lockConnection = `-- name: LockConnection :one
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL FOR UPDATE
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL FOR UPDATE
 `
 
 // Held until the change commits, so that two merges do not lose each other's.
@@ -328,6 +337,9 @@ func (q *Queries) LockConnection(ctx context.Context, iD uuid.UUID, tenantID uui
 		&i.UpdatedAt,
 		&i.DeletedAt,
 		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
 	)
 	return i, err
 }
@@ -336,7 +348,7 @@ const refuseConnection = `-- name: RefuseConnection :one
 UPDATE connections SET status = CASE WHEN $1::boolean AND status = 'active' THEN 'reconnect' ELSE status END,
   token_refused = token_refused OR $1::boolean, last_error = $2, last_error_at = now(), updated_at = now()
 WHERE id = $3 AND tenant_id = $4 AND credentials = $5
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
 
 type RefuseConnectionParams struct {
@@ -373,6 +385,9 @@ func (q *Queries) RefuseConnection(ctx context.Context, arg RefuseConnectionPara
 		&i.UpdatedAt,
 		&i.DeletedAt,
 		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
 	)
 	return i, err
 }
@@ -422,7 +437,7 @@ UPDATE connections SET name = $1, page_id = $2, status = $3, credentials = $4,
   token_refused = $5, account_name = $6, last_error = $7,
   last_error_at = $8, updated_at = now()
 WHERE id = $9 AND tenant_id = $10 AND deleted_at IS NULL
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
 
 type UpdateConnectionParams struct {
@@ -468,6 +483,9 @@ func (q *Queries) UpdateConnection(ctx context.Context, arg UpdateConnectionPara
 		&i.UpdatedAt,
 		&i.DeletedAt,
 		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
 	)
 	return i, err
 }

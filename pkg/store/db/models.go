@@ -23,21 +23,24 @@ type AuditLog struct {
 }
 
 type Connection struct {
-	ID           uuid.UUID
-	TenantID     uuid.UUID
-	Channel      string
-	Name         string
-	ExternalID   string
-	PageID       *string
-	Credentials  []byte
-	Status       string
-	AccountName  *string
-	LastError    *string
-	LastErrorAt  *time.Time
-	CreatedAt    time.Time
-	UpdatedAt    time.Time
-	DeletedAt    *time.Time
-	TokenRefused bool
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+	Channel             string
+	Name                string
+	ExternalID          string
+	PageID              *string
+	Credentials         []byte
+	Status              string
+	AccountName         *string
+	LastError           *string
+	LastErrorAt         *time.Time
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
+	DeletedAt           *time.Time
+	TokenRefused        bool
+	GrantID             *uuid.UUID
+	SubscribedFields    []string
+	SubscriptionCheckAt *time.Time
 }
 
 type Contact struct {
@@ -120,6 +123,25 @@ type Message struct {
 	DeletedAt      *time.Time
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+}
+
+type OauthGrant struct {
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+	UserID              string
+	UserName            string
+	Credentials         []byte
+	Status              string
+	Scopes              []string
+	MissingScopes       []string
+	GrantedAt           time.Time
+	ExpiresAt           *time.Time
+	DataAccessExpiresAt *time.Time
+	ToldExpiresAt       *time.Time
+	ToldDataAccessAt    *time.Time
+	CheckAt             time.Time
+	CreatedAt           time.Time
+	UpdatedAt           time.Time
 }
 
 type Replay struct {

@@ -946,6 +946,161 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/oauth/facebook": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Connect pages and Instagram accounts by Facebook Login
+         * @description What is done says `action`. Each tenant may call so often a minute (OAUTH_ACTIONS_PER_MINUTE).
+         *
+         *     - `get_auth_url`: where to send the browser to
+         *     - `exchange_code`: with what it came back with; connects pages and accounts that nobody
+         *       else has connected
+         *     - `subscribe_webhook`: have Meta tell of a page's messages, and take over a page that
+         *       another tenant has connected
+         *     - `unsubscribe_webhook`: no more
+         *     - `list_connections`: what is connected, and by whose permission
+         *     - `refresh`: renew a token now, and read again what it may do
+         *     - `disconnect`: take back at Meta what was allowed, and forget the tokens
+         */
+        post: operations["facebookOAuth"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/functions/v1/facebook-oauth": {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The same, called as an edge function
+         * @description As POST /api/oauth/facebook.
+         */
+        post: operations["facebookOAuthFunction"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/integracoes/facebook/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Where Meta's dialog comes back to
+         * @description A page for the pop-up: it hands code and state, or why there are none, to the window that
+         *     opened it, if that window's origin is one of CORS_ORIGINS or the page's own.
+         */
+        get: operations["facebookCallback"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/oauth/facebook/callback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The same under another name
+         * @description A page for the pop-up: it hands code and state, or why there are none, to the window that
+         *     opened it, if that window's origin is one of CORS_ORIGINS or the page's own.
+         */
+        get: operations["facebookCallbackInEnglish"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/oauth/facebook/deauthorize": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hear from Meta that somebody has removed the app
+         * @description Tokens that came by them are forgotten, and connections wait for others.
+         */
+        post: operations["deauthorizeFacebook"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/oauth/facebook/data-deletion": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hear from Meta that somebody wants their data deleted
+         * @description What is stored of their login is deleted. Meta shows them `url`, a page that says how far it is.
+         */
+        post: operations["deleteFacebookData"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/oauth/facebook/data-deletion/{code}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far a deletion is */
+        get: operations["getFacebookDataDeletion"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -1043,9 +1198,22 @@ export interface components {
              *     - `urn:primezap:problem:meta-refused` (422): Meta does not take the token for the
              *       account; `metaCode`, `metaSubcode` and `fbtraceId` are Meta's
              *     - `urn:primezap:problem:meta-unreachable` (502): Meta did not answer, or takes no calls now
+             *     - `urn:primezap:problem:oauth-not-configured` (503): a setting is missing without which nobody can log in
+             *     - `urn:primezap:problem:oauth-denied` (403): whoever logged in did not allow it; `metaError`, `metaErrorReason` and `metaCode` are the dialog's
+             *     - `urn:primezap:problem:oauth-permission-missing` (403): without it the action cannot be done; `missingScopes` where they are known
+             *     - `urn:primezap:problem:oauth-state-invalid` (422): the state is not one that get_auth_url gave to this user of this tenant
+             *     - `urn:primezap:problem:oauth-state-expired` (422): the login took more than ten minutes
+             *     - `urn:primezap:problem:oauth-state-used` (409): the state was given before; the login begins anew
+             *     - `urn:primezap:problem:oauth-redirect-mismatch` (422): the redirect URI is another one than the login began with
+             *     - `urn:primezap:problem:oauth-code-invalid` (422): Meta does not know the code
+             *     - `urn:primezap:problem:oauth-code-used` (409): Meta was given the code before
+             *     - `urn:primezap:problem:oauth-code-expired` (422): Meta takes a code for ten minutes
+             *     - `urn:primezap:problem:oauth-limit` (429): the tenant called so often that it has to wait
+             *     - `urn:primezap:problem:reconnect-required` (409): Meta takes the token no more: somebody has to log in again
+             *     - `urn:primezap:problem:meta-throttled` (429): Meta takes no more calls for now
              * @enum {string}
              */
-            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit" | "urn:primezap:problem:rate-limit" | "urn:primezap:problem:connection-limit" | "urn:primezap:problem:connection-taken" | "urn:primezap:problem:meta-refused" | "urn:primezap:problem:meta-unreachable";
+            type: "about:blank" | "urn:primezap:problem:idempotency-key-reused" | "urn:primezap:problem:event-id-reused" | "urn:primezap:problem:body-expired" | "urn:primezap:problem:webhook-limit" | "urn:primezap:problem:api-key-limit" | "urn:primezap:problem:ingest-limit" | "urn:primezap:problem:rate-limit" | "urn:primezap:problem:connection-limit" | "urn:primezap:problem:connection-taken" | "urn:primezap:problem:meta-refused" | "urn:primezap:problem:meta-unreachable" | "urn:primezap:problem:oauth-not-configured" | "urn:primezap:problem:oauth-denied" | "urn:primezap:problem:oauth-permission-missing" | "urn:primezap:problem:oauth-state-invalid" | "urn:primezap:problem:oauth-state-expired" | "urn:primezap:problem:oauth-state-used" | "urn:primezap:problem:oauth-redirect-mismatch" | "urn:primezap:problem:oauth-code-invalid" | "urn:primezap:problem:oauth-code-used" | "urn:primezap:problem:oauth-code-expired" | "urn:primezap:problem:oauth-limit" | "urn:primezap:problem:reconnect-required" | "urn:primezap:problem:meta-throttled";
             title: string;
             status: number;
             detail?: string;
@@ -1061,6 +1229,11 @@ export interface components {
             metaSubcode?: number;
             /** @description By this Meta's support finds the call */
             fbtraceId?: string;
+            /** @description The dialog's error */
+            metaError?: string;
+            /** @description The dialog's error_reason */
+            metaErrorReason?: string;
+            missingScopes?: string[];
         };
         Pagination: {
             /** @description null when a cursor was given */
@@ -2760,6 +2933,467 @@ export interface components {
         ContactPage: {
             data: components["schemas"]["Contact"][];
             pagination: components["schemas"]["Pagination"];
+        };
+        FacebookOAuthAction: components["schemas"]["GetAuthURLAction"] | components["schemas"]["ExchangeCodeAction"] | components["schemas"]["SubscribeWebhookAction"] | components["schemas"]["UnsubscribeWebhookAction"] | components["schemas"]["ListConnectionsAction"] | components["schemas"]["RefreshAction"] | components["schemas"]["DisconnectAction"];
+        FacebookOAuthResult: components["schemas"]["AuthURL"] | components["schemas"]["ExchangedCode"] | components["schemas"]["SubscribedWebhook"] | components["schemas"]["UnsubscribedWebhook"] | components["schemas"]["GrantedConnections"] | components["schemas"]["RefreshedGrant"] | components["schemas"]["Disconnected"];
+        /**
+         * @example {
+         *       "action": "get_auth_url",
+         *       "redirectUri": "https://app.example.com/integracoes/facebook/callback"
+         *     }
+         */
+        GetAuthURLAction: {
+            /** @enum {string} */
+            action: "get_auth_url";
+            /** @description Where the dialog comes back to, exactly as it stands in OAUTH_REDIRECT_ALLOWLIST */
+            redirectUri: string;
+            /** @description Permissions to ask for, of those that the installation asks for; absent or empty for all of them */
+            scopes?: string[] | null;
+            /**
+             * @description `rerequest` asks again for what was declined; `reauthorize` renews the access to data, which ends 90 days after the last use
+             * @enum {string|null}
+             */
+            authType?: "rerequest" | "reauthorize" | null;
+        };
+        /**
+         * @example {
+         *       "authUrl": "https://www.facebook.com/v25.0/dialog/oauth?client_id=10001&redirect_uri=https%3A%2F%2Fapp.example.com%2Fintegracoes%2Ffacebook%2Fcallback&response_type=code&scope=pages_show_list%2Cpages_messaging&state=eyJuIjoi",
+         *       "state": "eyJuIjoi",
+         *       "expiresAt": "2026-03-02T12:10:00Z",
+         *       "simulated": false
+         *     }
+         */
+        AuthURL: {
+            /** Format: uri */
+            authUrl: string;
+            /** @description Comes back with the code, and is given to exchange_code; good once, for who asked for it */
+            state: string;
+            /**
+             * Format: date-time
+             * @description Until when the state is good, ten minutes
+             */
+            expiresAt: string;
+            /** @description Whether it is a simulated Meta's dialog */
+            simulated: boolean;
+        };
+        /**
+         * @description With the `code` that the dialog came back with, or with the `error`.
+         * @example {
+         *       "action": "exchange_code",
+         *       "code": "AQDexampleOnly",
+         *       "redirectUri": "https://app.example.com/integracoes/facebook/callback",
+         *       "state": "eyJuIjoi"
+         *     }
+         */
+        ExchangeCodeAction: {
+            /** @enum {string} */
+            action: "exchange_code";
+            code?: string | null;
+            /** @description The one that get_auth_url was given */
+            redirectUri: string;
+            state: string;
+            /** @description What the dialog came back with instead of a code, such as access_denied */
+            error?: string | null;
+            /** @description The dialog's error_code */
+            errorCode?: string | null;
+            /** @description The dialog's error_reason */
+            errorReason?: string | null;
+            /** @description The dialog's error_description or error_message */
+            errorDescription?: string | null;
+        };
+        /**
+         * @example {
+         *       "accessToken": "EAABexampleOnly",
+         *       "expiresAt": "2026-05-01T12:00:00Z",
+         *       "dataAccessExpiresAt": "2026-05-31T12:00:00Z",
+         *       "user": {
+         *         "id": "7770001",
+         *         "name": "Rafaela Nogueira"
+         *       },
+         *       "pages": [
+         *         {
+         *           "id": "100000000000001",
+         *           "name": "Loja Exemplo",
+         *           "category": "Store",
+         *           "accessToken": "EAAPexampleOnly",
+         *           "tasks": [
+         *             "MESSAGING",
+         *             "MODERATE"
+         *           ],
+         *           "instagramBusinessAccountId": "17841400000000001",
+         *           "connectionId": "0198c0f2-0a1b-7c2d-8e3f-405162738491"
+         *         }
+         *       ],
+         *       "instagramAccounts": [
+         *         {
+         *           "id": "17841400000000001",
+         *           "username": "loja.exemplo",
+         *           "name": "Loja Exemplo",
+         *           "profilePictureUrl": null,
+         *           "followersCount": 1204,
+         *           "pageId": "100000000000001",
+         *           "connectionId": "0198c0f2-0a1b-7c2d-8e3f-405162738492"
+         *         }
+         *       ],
+         *       "grantedScopes": [
+         *         "instagram_basic",
+         *         "pages_messaging",
+         *         "pages_show_list"
+         *       ],
+         *       "missingScopes": [
+         *         "instagram_manage_messages"
+         *       ],
+         *       "warnings": [
+         *         {
+         *           "reason": "connected_elsewhere",
+         *           "message": "page 100000000000002 is connected by another tenant: subscribe_webhook takes it over",
+         *           "pageId": "100000000000002"
+         *         }
+         *       ],
+         *       "grantId": "0198c0f2-0a1b-7c2d-8e3f-405162738490"
+         *     }
+         */
+        ExchangedCode: {
+            /** @description The user's, good for some sixty days. It is kept, and renewed before its end */
+            accessToken: string;
+            /**
+             * Format: date-time
+             * @description Null: never
+             */
+            expiresAt: string | null;
+            /**
+             * Format: date-time
+             * @description Null: never
+             */
+            dataAccessExpiresAt: string | null;
+            user: components["schemas"]["FacebookUser"];
+            pages: components["schemas"]["FacebookPage"][];
+            instagramAccounts: components["schemas"]["InstagramAccount"][];
+            grantedScopes: string[];
+            /** @description What was asked for and not granted */
+            missingScopes: string[];
+            warnings: components["schemas"]["OAuthWarning"][];
+            /**
+             * Format: uuid
+             * @description What list_connections calls this permission
+             */
+            grantId: string;
+        };
+        FacebookUser: {
+            /** @description Of this app */
+            id: string;
+            name: string;
+            email?: string;
+            pictureUrl?: string;
+        };
+        FacebookPage: {
+            id: string;
+            name: string;
+            category: string;
+            accessToken: string;
+            /** @description What the user may do there; messages need MESSAGING */
+            tasks: string[];
+            instagramBusinessAccountId?: string;
+            /**
+             * Format: uuid
+             * @description Null where it is not connected; a warning says why
+             */
+            connectionId: string | null;
+        };
+        InstagramAccount: {
+            id: string;
+            username: string;
+            name: string;
+            profilePictureUrl: string | null;
+            followersCount: number | null;
+            pageId: string;
+            /** Format: uuid */
+            connectionId: string | null;
+        };
+        /** @description What could not be done without the rest being the worse for it */
+        OAuthWarning: {
+            /**
+             * @description - `page_unreadable`, `instagram_unreadable`: Meta lists it, and says it in a form that cannot be understood, or refuses to say more
+             *     - `page_without_token`: the user may not act for the page
+             *     - `page_without_messaging`: the user may not write for the page
+             *     - `pages_cut`: there are more pages than are read
+             *     - `connected_elsewhere`: another tenant has it; subscribe_webhook takes it over
+             *     - `connection_limit`: the tenant has as many connections as it may have
+             *     - `not_unsubscribed`, `not_revoked`: Meta did not take it back
+             * @enum {string}
+             */
+            reason: "page_unreadable" | "instagram_unreadable" | "page_without_token" | "page_without_messaging" | "pages_cut" | "connected_elsewhere" | "connection_limit" | "not_unsubscribed" | "not_revoked";
+            message: string;
+            pageId?: string;
+            /** @description Of an Instagram account */
+            accountId?: string;
+            metaCode?: number;
+            metaSubcode?: number;
+            fbtraceId?: string;
+        };
+        /**
+         * @example {
+         *       "action": "subscribe_webhook",
+         *       "pageId": "100000000000001"
+         *     }
+         */
+        SubscribeWebhookAction: {
+            /** @enum {string} */
+            action: "subscribe_webhook";
+            pageId: string;
+            /** @description The stored token, if absent */
+            pageAccessToken?: string | null;
+            /** @description Beside messages and messaging_postbacks, and what is subscribed already */
+            fields?: string[] | null;
+        };
+        /**
+         * @example {
+         *       "success": true,
+         *       "subscribedFields": [
+         *         "messages",
+         *         "messaging_postbacks"
+         *       ],
+         *       "connectionId": "0198c0f2-0a1b-7c2d-8e3f-405162738491"
+         *     }
+         */
+        SubscribedWebhook: {
+            success: boolean;
+            subscribedFields: string[];
+            /**
+             * Format: uuid
+             * @description The page's
+             */
+            connectionId: string;
+        };
+        /**
+         * @example {
+         *       "action": "unsubscribe_webhook",
+         *       "pageId": "100000000000001"
+         *     }
+         */
+        UnsubscribeWebhookAction: {
+            /** @enum {string} */
+            action: "unsubscribe_webhook";
+            pageId: string;
+        };
+        /**
+         * @example {
+         *       "success": true
+         *     }
+         */
+        UnsubscribedWebhook: {
+            success: boolean;
+        };
+        /**
+         * @example {
+         *       "action": "list_connections"
+         *     }
+         */
+        ListConnectionsAction: {
+            /** @enum {string} */
+            action: "list_connections";
+            /** @default 100 */
+            limit?: number | null;
+            /** @description `nextCursor` of the page before */
+            cursor?: string | null;
+        };
+        /**
+         * @example {
+         *       "connections": [
+         *         {
+         *           "connection": {
+         *             "id": "0198c0f2-0a1b-7c2d-8e3f-405162738491",
+         *             "channel": "facebook",
+         *             "name": "Loja Exemplo",
+         *             "externalId": "100000000000001",
+         *             "pageId": null,
+         *             "status": "active",
+         *             "accountName": "Loja Exemplo",
+         *             "lastError": null,
+         *             "createdAt": "2026-03-02T12:00:00Z",
+         *             "updatedAt": "2026-03-02T12:00:00Z"
+         *           },
+         *           "grantId": "0198c0f2-0a1b-7c2d-8e3f-405162738490",
+         *           "subscribedFields": [
+         *             "messages",
+         *             "messaging_postbacks"
+         *           ]
+         *         }
+         *       ],
+         *       "grants": [
+         *         {
+         *           "id": "0198c0f2-0a1b-7c2d-8e3f-405162738490",
+         *           "userId": "7770001",
+         *           "userName": "Rafaela Nogueira",
+         *           "status": "active",
+         *           "grantedScopes": [
+         *             "instagram_basic",
+         *             "pages_messaging",
+         *             "pages_show_list"
+         *           ],
+         *           "missingScopes": [],
+         *           "expiresAt": "2026-05-01T12:00:00Z",
+         *           "dataAccessExpiresAt": "2026-05-31T12:00:00Z",
+         *           "createdAt": "2026-03-02T12:00:00Z",
+         *           "updatedAt": "2026-03-02T12:00:00Z"
+         *         }
+         *       ],
+         *       "nextCursor": null
+         *     }
+         */
+        GrantedConnections: {
+            /** @description Pages and Instagram accounts, newest first, also those that were connected by a token */
+            connections: components["schemas"]["GrantedConnection"][];
+            /** @description All that the tenant has */
+            grants: components["schemas"]["Grant"][];
+            nextCursor: string | null;
+        };
+        GrantedConnection: {
+            connection: components["schemas"]["Connection"];
+            /**
+             * Format: uuid
+             * @description Null where it was connected by a token
+             */
+            grantId: string | null;
+            /** @description What Meta is to tell of the page; null: nothing */
+            subscribedFields: string[] | null;
+        };
+        /**
+         * @description What somebody has allowed by logging in
+         * @example {
+         *       "id": "0198c0f2-0a1b-7c2d-8e3f-405162738490",
+         *       "userId": "7770001",
+         *       "userName": "Rafaela Nogueira",
+         *       "status": "active",
+         *       "grantedScopes": [
+         *         "instagram_basic",
+         *         "pages_messaging",
+         *         "pages_show_list"
+         *       ],
+         *       "missingScopes": [],
+         *       "expiresAt": "2026-05-01T12:00:00Z",
+         *       "dataAccessExpiresAt": "2026-05-31T12:00:00Z",
+         *       "createdAt": "2026-03-02T12:00:00Z",
+         *       "updatedAt": "2026-03-02T12:00:00Z"
+         *     }
+         */
+        Grant: {
+            /** Format: uuid */
+            id: string;
+            /** @description Of this app */
+            userId: string;
+            userName: string;
+            /**
+             * @description `reconnect`: somebody has to log in again
+             * @enum {string}
+             */
+            status: "active" | "reconnect";
+            grantedScopes: string[];
+            missingScopes: string[];
+            /** Format: date-time */
+            expiresAt: string | null;
+            /** Format: date-time */
+            dataAccessExpiresAt: string | null;
+            /** Format: date-time */
+            createdAt: string;
+            /** Format: date-time */
+            updatedAt: string;
+        };
+        /**
+         * @description Of a grant, or of the one that a connection was connected by.
+         * @example {
+         *       "action": "refresh",
+         *       "grantId": "0198c0f2-0a1b-7c2d-8e3f-405162738490"
+         *     }
+         */
+        RefreshAction: {
+            /** @enum {string} */
+            action: "refresh";
+            /** Format: uuid */
+            grantId?: string | null;
+            /** Format: uuid */
+            connectionId?: string | null;
+        };
+        /**
+         * @example {
+         *       "grant": {
+         *         "id": "0198c0f2-0a1b-7c2d-8e3f-405162738490",
+         *         "userId": "7770001",
+         *         "userName": "Rafaela Nogueira",
+         *         "status": "active",
+         *         "grantedScopes": [
+         *           "instagram_basic",
+         *           "pages_messaging",
+         *           "pages_show_list"
+         *         ],
+         *         "missingScopes": [],
+         *         "expiresAt": "2026-05-01T12:00:00Z",
+         *         "dataAccessExpiresAt": "2026-05-31T12:00:00Z",
+         *         "createdAt": "2026-03-02T12:00:00Z",
+         *         "updatedAt": "2026-03-02T12:00:00Z"
+         *       },
+         *       "warnings": []
+         *     }
+         */
+        RefreshedGrant: {
+            grant: components["schemas"]["Grant"];
+            warnings: components["schemas"]["OAuthWarning"][];
+        };
+        /**
+         * @description One connection, or a grant with all that was connected by it.
+         * @example {
+         *       "action": "disconnect",
+         *       "connectionId": "0198c0f2-0a1b-7c2d-8e3f-405162738491"
+         *     }
+         */
+        DisconnectAction: {
+            /** @enum {string} */
+            action: "disconnect";
+            /** Format: uuid */
+            connectionId?: string | null;
+            /** Format: uuid */
+            grantId?: string | null;
+            /**
+             * @description Forget the tokens also where Meta cannot be reached
+             * @default false
+             */
+            force?: boolean | null;
+        };
+        /**
+         * @example {
+         *       "success": true,
+         *       "revoked": true,
+         *       "connectionIds": [
+         *         "0198c0f2-0a1b-7c2d-8e3f-405162738491"
+         *       ],
+         *       "warnings": []
+         *     }
+         */
+        Disconnected: {
+            success: boolean;
+            /** @description Whether Meta has taken back all that the user had allowed: it is asked to once nothing is connected by it any more, here or at another tenant */
+            revoked: boolean;
+            /** @description What is disconnected */
+            connectionIds: string[];
+            warnings: components["schemas"]["OAuthWarning"][];
+        };
+        SignedRequest: {
+            /** @description As Meta signs it: two texts in base64url with a dot between */
+            signed_request: string;
+        };
+        /**
+         * @example {
+         *       "url": "https://app.example.com/oauth/facebook/data-deletion/7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081",
+         *       "confirmation_code": "7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081"
+         *     }
+         */
+        Withdrawal: {
+            /**
+             * Format: uri
+             * @description A page that says how far it is
+             */
+            url: string;
+            confirmation_code: string;
         };
         /** @enum {string} */
         ConversationStatus: "open" | "pending" | "closed";
@@ -4935,6 +5569,206 @@ export interface operations {
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
             422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    facebookOAuth: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FacebookOAuthAction"];
+            };
+        };
+        responses: {
+            /** @description What the action answers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FacebookOAuthResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    facebookOAuthFunction: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The tenant to act for; another than the key's own needs the scope `platform` */
+                "X-Tenant-Id"?: components["parameters"]["TenantId"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FacebookOAuthAction"];
+            };
+        };
+        responses: {
+            /** @description What the action answers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FacebookOAuthResult"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            429: components["responses"]["TooManyRequests"];
+            502: components["responses"]["BadGateway"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    facebookCallback: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    facebookCallbackInEnglish: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+        };
+    };
+    deauthorizeFacebook: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["SignedRequest"];
+            };
+        };
+        responses: {
+            /** @description It will be done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Withdrawal"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    deleteFacebookData: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/x-www-form-urlencoded": components["schemas"]["SignedRequest"];
+            };
+        };
+        responses: {
+            /** @description It will be done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Withdrawal"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            422: components["responses"]["Invalid"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    getFacebookDataDeletion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The confirmation code */
+                code: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page in Portuguese and English; also where no deletion has this code */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
             503: components["responses"]["Unavailable"];
         };
     };

@@ -51,7 +51,7 @@ How to verify and handle a delivery: [receiving-webhooks.md](receiving-webhooks.
 const operational = `
 ## Operational types
 
-They tell of the tenant's own webhooks. Only we raise them. ` + "`*` and prefixes such as\n`webhook.*`" + ` cover them for a webhook that is ` + "`operational`" + `; by name any webhook may
+They tell of the tenant's own webhooks and connections. Only we raise them. ` + "`*` and prefixes such as\n`webhook.*`" + ` cover them for a webhook that is ` + "`operational`" + `; by name any webhook may
 subscribe to them.
 `
 

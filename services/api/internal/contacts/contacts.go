@@ -10,13 +10,13 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/outbox"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/page"
 	"github.com/primezap/primezap/services/api/internal/param"

@@ -10,7 +10,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/services/api/internal/rateheader"
+	"github.com/primezap/primezap/pkg/rateheader"
 )
 
 // window is the time that the limit speaks of, and so when to come again.

@@ -7,15 +7,15 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/rateheader"
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
-	"github.com/primezap/primezap/services/api/internal/rateheader"
 )
 
 // Service implements the operations on rate limits.

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/text/language"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/rateheader"
 	"github.com/primezap/primezap/pkg/ratelimit"
-	"github.com/primezap/primezap/services/api/internal/rateheader"
 )
 
 // Headers tell a client how much of a connection's windows is left.

@@ -18,6 +18,7 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/event"
+	"github.com/primezap/primezap/pkg/grant"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/strict"
 )
@@ -372,6 +373,20 @@ type AuditPage struct {
 	Pagination Pagination   `json:"pagination"`
 }
 
+// AuthURL Examples: {"authUrl":"https://www.facebook.com/v25.0/dialog/oauth?client_id=10001\u0026redirect_uri=https%3A%2F%2Fapp.example.com%2Fintegracoes%2Ffacebook%2Fcallback\u0026response_type=code\u0026scope=pages_show_list%2Cpages_messaging\u0026state=eyJuIjoi","expiresAt":"2026-03-02T12:10:00Z","simulated":false,"state":"eyJuIjoi"}
+type AuthURL struct {
+	AuthURL string `json:"authUrl"`
+
+	// ExpiresAt Until when the state is good, ten minutes
+	ExpiresAt time.Time `json:"expiresAt"`
+
+	// Simulated Whether it is a simulated Meta's dialog
+	Simulated bool `json:"simulated"`
+
+	// State Comes back with the code, and is given to exchange_code; good once, for who asked for it
+	State string `json:"state"`
+}
+
 // BulkResult Examples: {"complete":true,"count":1200}
 type BulkResult struct {
 	// Complete False when the time for one request was over before all were dealt with; ask again
@@ -533,6 +548,29 @@ type DeliveryPage struct {
 // DeliveryState An exhausted delivery is kept for 7 days
 type DeliveryState string
 
+// DisconnectAction One connection, or a grant with all that was connected by it.
+//
+// Examples: {"action":"disconnect","connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491"}
+type DisconnectAction struct {
+	Action       string `json:"action"`
+	ConnectionID string `json:"connectionId,omitempty"`
+
+	// Force Forget the tokens also where Meta cannot be reached
+	Force   bool   `json:"force,omitempty"`
+	GrantID string `json:"grantId,omitempty"`
+}
+
+// Disconnected Examples: {"connectionIds":["0198c0f2-0a1b-7c2d-8e3f-405162738491"],"revoked":true,"success":true,"warnings":[]}
+type Disconnected struct {
+	// ConnectionIds What is disconnected
+	ConnectionIds []openapi_types.UUID `json:"connectionIds"`
+
+	// Revoked Whether Meta has taken back all that the user had allowed: it is asked to once nothing is connected by it any more, here or at another tenant
+	Revoked  bool           `json:"revoked"`
+	Success  bool           `json:"success"`
+	Warnings []OAuthWarning `json:"warnings"`
+}
+
 // Erasure Examples: {"bodies":7,"createdAt":"2026-03-02T12:00:00Z","deliveries":1,"events":12,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","logs":30,"records":0,"state":"running"}
 type Erasure struct {
 	// Bodies Bodies erased so far
@@ -657,6 +695,84 @@ type EventTypeList struct {
 	Data []EventType `json:"data"`
 }
 
+// ExchangeCodeAction With the `code` that the dialog came back with, or with the `error`.
+//
+// Examples: {"action":"exchange_code","code":"AQDexampleOnly","redirectUri":"https://app.example.com/integracoes/facebook/callback","state":"eyJuIjoi"}
+type ExchangeCodeAction struct {
+	Action string `json:"action"`
+	Code   string `json:"code,omitempty"`
+
+	// Error What the dialog came back with instead of a code, such as access_denied
+	Error string `json:"error,omitempty"`
+
+	// ErrorCode The dialog's error_code
+	ErrorCode string `json:"errorCode,omitempty"`
+
+	// ErrorDescription The dialog's error_description or error_message
+	ErrorDescription string `json:"errorDescription,omitempty"`
+
+	// ErrorReason The dialog's error_reason
+	ErrorReason string `json:"errorReason,omitempty"`
+
+	// RedirectURI The one that get_auth_url was given
+	RedirectURI string `json:"redirectUri"`
+	State       string `json:"state"`
+}
+
+// ExchangedCode Examples: {"accessToken":"EAABexampleOnly","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"instagramAccounts":[{"connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738492","followersCount":1204,"id":"17841400000000001","name":"Loja Exemplo","pageId":"100000000000001","profilePictureUrl":null,"username":"loja.exemplo"}],"missingScopes":["instagram_manage_messages"],"pages":[{"accessToken":"EAAPexampleOnly","category":"Store","connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491","id":"100000000000001","instagramBusinessAccountId":"17841400000000001","name":"Loja Exemplo","tasks":["MESSAGING","MODERATE"]}],"user":{"id":"7770001","name":"Rafaela Nogueira"},"warnings":[{"message":"page 100000000000002 is connected by another tenant: subscribe_webhook takes it over","pageId":"100000000000002","reason":"connected_elsewhere"}]}
+type ExchangedCode struct {
+	// AccessToken The user's, good for some sixty days. It is kept, and renewed before its end
+	AccessToken string `json:"accessToken"`
+
+	// DataAccessExpiresAt Null: never
+	DataAccessExpiresAt *time.Time `json:"dataAccessExpiresAt"`
+
+	// ExpiresAt Null: never
+	ExpiresAt *time.Time `json:"expiresAt"`
+
+	// GrantID What list_connections calls this permission
+	GrantID           openapi_types.UUID `json:"grantId"`
+	GrantedScopes     []string           `json:"grantedScopes"`
+	InstagramAccounts []InstagramAccount `json:"instagramAccounts"`
+
+	// MissingScopes What was asked for and not granted
+	MissingScopes []string       `json:"missingScopes"`
+	Pages         []FacebookPage `json:"pages"`
+	User          FacebookUser   `json:"user"`
+	Warnings      []OAuthWarning `json:"warnings"`
+}
+
+// FacebookOAuthAction defines model for FacebookOAuthAction.
+type FacebookOAuthAction = json.RawMessage
+
+// FacebookOAuthResult defines model for FacebookOAuthResult.
+type FacebookOAuthResult = json.RawMessage
+
+// FacebookPage defines model for FacebookPage.
+type FacebookPage struct {
+	AccessToken string `json:"accessToken"`
+	Category    string `json:"category"`
+
+	// ConnectionID Null where it is not connected; a warning says why
+	ConnectionID               *openapi_types.UUID `json:"connectionId"`
+	ID                         string              `json:"id"`
+	InstagramBusinessAccountID *string             `json:"instagramBusinessAccountId,omitempty"`
+	Name                       string              `json:"name"`
+
+	// Tasks What the user may do there; messages need MESSAGING
+	Tasks []string `json:"tasks"`
+}
+
+// FacebookUser defines model for FacebookUser.
+type FacebookUser struct {
+	Email *string `json:"email,omitempty"`
+
+	// ID Of this app
+	ID         string  `json:"id"`
+	Name       string  `json:"name"`
+	PictureURL *string `json:"pictureUrl,omitempty"`
+}
+
 // Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
 // each with a value or with operators, for example
 // `{"deal.stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
@@ -673,6 +789,47 @@ type FilterPreview struct {
 // FilterPreviewInput Examples: {"data":{"deal":{"stage":{"name":"won"},"title":"Plano anual","valueCents":120000}},"filter":{"deal.stage.name":{"$eq":"won"}}}
 type FilterPreviewInput = json.RawMessage
 
+// GetAuthURLAction Examples: {"action":"get_auth_url","redirectUri":"https://app.example.com/integracoes/facebook/callback"}
+type GetAuthURLAction struct {
+	Action string `json:"action"`
+
+	// AuthType `rerequest` asks again for what was declined; `reauthorize` renews the access to data, which ends 90 days after the last use
+	AuthType string `json:"authType,omitempty"`
+
+	// RedirectURI Where the dialog comes back to, exactly as it stands in OAUTH_REDIRECT_ALLOWLIST
+	RedirectURI string `json:"redirectUri"`
+
+	// Scopes Permissions to ask for, of those that the installation asks for; absent or empty for all of them
+	Scopes []string `json:"scopes,omitempty"`
+}
+
+// Grant What somebody has allowed by logging in
+//
+// Examples: {"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}
+type Grant = grant.View
+
+// GrantedConnection defines model for GrantedConnection.
+type GrantedConnection struct {
+	// Connection Examples: {"accountName":"+55 11 4000-0001","channel":"whatsapp","createdAt":"2026-03-02T12:00:00Z","externalId":"800000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738495","lastError":null,"name":"Sales","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"}, {"accountName":"loja.exemplo","channel":"instagram","createdAt":"2026-03-02T12:00:00Z","externalId":"17841400000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738496","lastError":{"at":"2026-03-03T08:15:00.25Z","message":"Error validating access token: Session has expired."},"name":"Shop","pageId":"100000000000001","status":"reconnect","updatedAt":"2026-03-03T08:15:00.25Z"}
+	Connection Connection `json:"connection"`
+
+	// GrantID Null where it was connected by a token
+	GrantID *openapi_types.UUID `json:"grantId"`
+
+	// SubscribedFields What Meta is to tell of the page; null: nothing
+	SubscribedFields *[]string `json:"subscribedFields"`
+}
+
+// GrantedConnections Examples: {"connections":[{"connection":{"accountName":"Loja Exemplo","channel":"facebook","createdAt":"2026-03-02T12:00:00Z","externalId":"100000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738491","lastError":null,"name":"Loja Exemplo","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"},"grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490","subscribedFields":["messages","messaging_postbacks"]}],"grants":[{"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}],"nextCursor":null}
+type GrantedConnections struct {
+	// Connections Pages and Instagram accounts, newest first, also those that were connected by a token
+	Connections []GrantedConnection `json:"connections"`
+
+	// Grants All that the tenant has
+	Grants     []Grant `json:"grants"`
+	NextCursor *string `json:"nextCursor"`
+}
+
 // Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 // values; sending that back keeps the stored one.
 type Headers map[string]string
@@ -685,11 +842,31 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
+// InstagramAccount defines model for InstagramAccount.
+type InstagramAccount struct {
+	ConnectionID      *openapi_types.UUID `json:"connectionId"`
+	FollowersCount    *int                `json:"followersCount"`
+	ID                string              `json:"id"`
+	Name              string              `json:"name"`
+	PageID            string              `json:"pageId"`
+	ProfilePictureURL *string             `json:"profilePictureUrl"`
+	Username          string              `json:"username"`
+}
+
 // JobState defines model for JobState.
 type JobState string
 
 // Kind defines model for Kind.
 type Kind string
+
+// ListConnectionsAction Examples: {"action":"list_connections"}
+type ListConnectionsAction struct {
+	Action string `json:"action"`
+
+	// Cursor `nextCursor` of the page before
+	Cursor string               `json:"cursor,omitempty"`
+	Limit  strict.Optional[int] `json:"limit,omitempty"`
+}
 
 // Message As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema.
 //
@@ -700,6 +877,26 @@ type Message = json.RawMessage
 type MessagePage struct {
 	Data       []Message  `json:"data"`
 	Pagination Pagination `json:"pagination"`
+}
+
+// OAuthWarning What could not be done without the rest being the worse for it
+type OAuthWarning struct {
+	// AccountID Of an Instagram account
+	AccountID   *string `json:"accountId,omitempty"`
+	FbtraceID   *string `json:"fbtraceId,omitempty"`
+	Message     string  `json:"message"`
+	MetaCode    *int    `json:"metaCode,omitempty"`
+	MetaSubcode *int    `json:"metaSubcode,omitempty"`
+	PageID      *string `json:"pageId,omitempty"`
+
+	// Reason - `page_unreadable`, `instagram_unreadable`: Meta lists it, and says it in a form that cannot be understood, or refuses to say more
+	// - `page_without_token`: the user may not act for the page
+	// - `page_without_messaging`: the user may not write for the page
+	// - `pages_cut`: there are more pages than are read
+	// - `connected_elsewhere`: another tenant has it; subscribe_webhook takes it over
+	// - `connection_limit`: the tenant has as many connections as it may have
+	// - `not_unsubscribed`, `not_revoked`: Meta did not take it back
+	Reason string `json:"reason"`
 }
 
 // Pagination defines model for Pagination.
@@ -764,6 +961,24 @@ type RateLimitWindow struct {
 	ResetsAt   *time.Time `json:"resetsAt"`
 	Used       int        `json:"used"`
 	WindowType WindowType `json:"windowType"`
+}
+
+// RefreshAction Of a grant, or of the one that a connection was connected by.
+//
+// Examples: {"action":"refresh","grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490"}
+type RefreshAction struct {
+	Action       string `json:"action"`
+	ConnectionID string `json:"connectionId,omitempty"`
+	GrantID      string `json:"grantId,omitempty"`
+}
+
+// RefreshedGrant Examples: {"grant":{"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"},"warnings":[]}
+type RefreshedGrant struct {
+	// Grant What somebody has allowed by logging in
+	//
+	// Examples: {"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}
+	Grant    Grant          `json:"grant"`
+	Warnings []OAuthWarning `json:"warnings"`
 }
 
 // RegenerateSecretInput Examples: {"gracePeriodSeconds":3600}
@@ -835,6 +1050,12 @@ type RetryPolicy struct {
 // Scope defines model for Scope.
 type Scope string
 
+// SignedRequest defines model for SignedRequest.
+type SignedRequest struct {
+	// SignedRequest As Meta signs it: two texts in base64url with a dot between
+	SignedRequest string `json:"signed_request"`
+}
+
 // StatsByDay defines model for StatsByDay.
 type StatsByDay struct {
 	// Date A UTC day with calls
@@ -857,6 +1078,26 @@ type StatsByStatus struct {
 	// Status null for attempts without an answer
 	Status *int  `json:"status"`
 	Total  int64 `json:"total"`
+}
+
+// SubscribeWebhookAction Examples: {"action":"subscribe_webhook","pageId":"100000000000001"}
+type SubscribeWebhookAction struct {
+	Action string `json:"action"`
+
+	// Fields Beside messages and messaging_postbacks, and what is subscribed already
+	Fields []string `json:"fields,omitempty"`
+
+	// PageAccessToken The stored token, if absent
+	PageAccessToken string `json:"pageAccessToken,omitempty"`
+	PageID          string `json:"pageId"`
+}
+
+// SubscribedWebhook Examples: {"connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491","subscribedFields":["messages","messaging_postbacks"],"success":true}
+type SubscribedWebhook struct {
+	// ConnectionID The page's
+	ConnectionID     openapi_types.UUID `json:"connectionId"`
+	SubscribedFields []string           `json:"subscribedFields"`
+	Success          bool               `json:"success"`
 }
 
 // Subscriptions Event types, prefixes such as `deal.*`, or `*`
@@ -899,6 +1140,17 @@ type TestResult struct {
 
 	// Status null without an answer
 	Status  *int `json:"status"`
+	Success bool `json:"success"`
+}
+
+// UnsubscribeWebhookAction Examples: {"action":"unsubscribe_webhook","pageId":"100000000000001"}
+type UnsubscribeWebhookAction struct {
+	Action string `json:"action"`
+	PageID string `json:"pageId"`
+}
+
+// UnsubscribedWebhook Examples: {"success":true}
+type UnsubscribedWebhook struct {
 	Success bool `json:"success"`
 }
 
@@ -1089,6 +1341,14 @@ type WebhookWithSecret struct {
 
 // WindowType defines model for WindowType.
 type WindowType string
+
+// Withdrawal Examples: {"confirmation_code":"7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081","url":"https://app.example.com/oauth/facebook/data-deletion/7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081"}
+type Withdrawal struct {
+	ConfirmationCode string `json:"confirmation_code"`
+
+	// URL A page that says how far it is
+	URL string `json:"url"`
+}
 
 // APIKeyID defines model for APIKeyId.
 type APIKeyID = string
@@ -1619,15 +1879,6 @@ type ServerInterface interface {
 	// GetTenantDeletion Read how far a deletion is
 	// (GET /api/tenant-deletions/{id})
 	GetTenantDeletion(ctx echo.Context, id TenantDeletionID) error
-	// GetHealth Whether the process answers
-	// (GET /healthz)
-	GetHealth(ctx echo.Context) error
-	// GetOpenAPI This document
-	// (GET /openapi.json)
-	GetOpenAPI(ctx echo.Context) error
-	// GetReadiness Whether the process can serve
-	// (GET /readyz)
-	GetReadiness(ctx echo.Context) error
 	// VerifyMetaWebhook Answer Meta's challenge
 	// (GET /webhooks/meta)
 	VerifyMetaWebhook(ctx echo.Context, params VerifyMetaWebhookParams) error
@@ -2795,33 +3046,6 @@ func (w *ServerInterfaceWrapper) GetTenantDeletion(ctx echo.Context) error {
 	return err
 }
 
-// GetHealth converts echo context to params.
-func (w *ServerInterfaceWrapper) GetHealth(ctx echo.Context) error {
-	var err error
-
-	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetHealth(ctx)
-	return err
-}
-
-// GetOpenAPI converts echo context to params.
-func (w *ServerInterfaceWrapper) GetOpenAPI(ctx echo.Context) error {
-	var err error
-
-	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetOpenAPI(ctx)
-	return err
-}
-
-// GetReadiness converts echo context to params.
-func (w *ServerInterfaceWrapper) GetReadiness(ctx echo.Context) error {
-	var err error
-
-	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.GetReadiness(ctx)
-	return err
-}
-
 // VerifyMetaWebhook converts echo context to params.
 func (w *ServerInterfaceWrapper) VerifyMetaWebhook(ctx echo.Context) error {
 	var err error
@@ -2979,9 +3203,6 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/api/replays/:id", wrapper.GetReplay, options.OperationMiddlewares["getReplay"]...)
 	router.POST(options.BaseURL+"/api/tenant-deletions", wrapper.CreateTenantDeletion, options.OperationMiddlewares["createTenantDeletion"]...)
 	router.GET(options.BaseURL+"/api/tenant-deletions/:id", wrapper.GetTenantDeletion, options.OperationMiddlewares["getTenantDeletion"]...)
-	router.GET(options.BaseURL+"/healthz", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)
-	router.GET(options.BaseURL+"/openapi.json", wrapper.GetOpenAPI, options.OperationMiddlewares["getOpenAPI"]...)
-	router.GET(options.BaseURL+"/readyz", wrapper.GetReadiness, options.OperationMiddlewares["getReadiness"]...)
 	router.GET(options.BaseURL+"/webhooks/meta", wrapper.VerifyMetaWebhook, options.OperationMiddlewares["verifyMetaWebhook"]...)
 	router.POST(options.BaseURL+"/webhooks/meta", wrapper.ReceiveMetaWebhook, options.OperationMiddlewares["receiveMetaWebhook"]...)
 
@@ -4252,69 +4473,6 @@ func (response GetTenantDeletion200JSONResponse) VisitGetTenantDeletionResponse(
 	return err
 }
 
-type GetHealthRequestObject struct {
-}
-
-type GetHealthResponseObject interface {
-	VisitGetHealthResponse(w http.ResponseWriter) error
-}
-
-type GetHealth200JSONResponse Health
-
-func (response GetHealth200JSONResponse) VisitGetHealthResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetOpenAPIRequestObject struct {
-}
-
-type GetOpenAPIResponseObject interface {
-	VisitGetOpenAPIResponse(w http.ResponseWriter) error
-}
-
-type GetOpenAPI200JSONResponse json.RawMessage
-
-func (response GetOpenAPI200JSONResponse) VisitGetOpenAPIResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
-type GetReadinessRequestObject struct {
-}
-
-type GetReadinessResponseObject interface {
-	VisitGetReadinessResponse(w http.ResponseWriter) error
-}
-
-type GetReadiness200JSONResponse Health
-
-func (response GetReadiness200JSONResponse) VisitGetReadinessResponse(w http.ResponseWriter) error {
-
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(200)
-	_, err := buf.WriteTo(w)
-	return err
-}
-
 type VerifyMetaWebhookRequestObject struct {
 	Params VerifyMetaWebhookParams
 }
@@ -4500,15 +4658,6 @@ type StrictServerInterface interface {
 	// GetTenantDeletion Read how far a deletion is
 	// (GET /api/tenant-deletions/{id})
 	GetTenantDeletion(ctx context.Context, request GetTenantDeletionRequestObject) (GetTenantDeletionResponseObject, error)
-	// GetHealth Whether the process answers
-	// (GET /healthz)
-	GetHealth(ctx context.Context, request GetHealthRequestObject) (GetHealthResponseObject, error)
-	// GetOpenAPI This document
-	// (GET /openapi.json)
-	GetOpenAPI(ctx context.Context, request GetOpenAPIRequestObject) (GetOpenAPIResponseObject, error)
-	// GetReadiness Whether the process can serve
-	// (GET /readyz)
-	GetReadiness(ctx context.Context, request GetReadinessRequestObject) (GetReadinessResponseObject, error)
 	// VerifyMetaWebhook Answer Meta's challenge
 	// (GET /webhooks/meta)
 	VerifyMetaWebhook(ctx context.Context, request VerifyMetaWebhookRequestObject) (VerifyMetaWebhookResponseObject, error)
@@ -6143,75 +6292,6 @@ func (sh *strictHandler) GetTenantDeletion(ctx echo.Context, id TenantDeletionID
 		return err
 	} else if validResponse, ok := response.(GetTenantDeletionResponseObject); ok {
 		return validResponse.VisitGetTenantDeletionResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
-}
-
-// GetHealth operation middleware
-func (sh *strictHandler) GetHealth(ctx echo.Context) error {
-	var request GetHealthRequestObject
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetHealth(ctx.Request().Context(), request.(GetHealthRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetHealth")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(GetHealthResponseObject); ok {
-		return validResponse.VisitGetHealthResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
-}
-
-// GetOpenAPI operation middleware
-func (sh *strictHandler) GetOpenAPI(ctx echo.Context) error {
-	var request GetOpenAPIRequestObject
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetOpenAPI(ctx.Request().Context(), request.(GetOpenAPIRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetOpenAPI")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(GetOpenAPIResponseObject); ok {
-		return validResponse.VisitGetOpenAPIResponse(ctx.Response())
-	} else if response != nil {
-		return fmt.Errorf("unexpected response type: %T", response)
-	}
-	return nil
-}
-
-// GetReadiness operation middleware
-func (sh *strictHandler) GetReadiness(ctx echo.Context) error {
-	var request GetReadinessRequestObject
-
-	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
-		return sh.ssi.GetReadiness(ctx.Request().Context(), request.(GetReadinessRequestObject))
-	}
-	for _, middleware := range sh.middlewares {
-		handler = middleware(handler, "GetReadiness")
-	}
-
-	response, err := handler(ctx, request)
-
-	if err != nil {
-		return err
-	} else if validResponse, ok := response.(GetReadinessResponseObject); ok {
-		return validResponse.VisitGetReadinessResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/event"
@@ -21,7 +22,6 @@ import (
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
 	"github.com/primezap/primezap/services/api/internal/render"

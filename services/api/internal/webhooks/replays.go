@@ -11,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river"
 
+	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/event"
 	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/audit"
 	"github.com/primezap/primezap/services/api/internal/openapi"
 	"github.com/primezap/primezap/services/api/internal/param"
 	"github.com/primezap/primezap/services/api/internal/render"

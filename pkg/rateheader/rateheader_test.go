@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/primezap/primezap/services/api/internal/rateheader"
+	"github.com/primezap/primezap/pkg/rateheader"
 )
 
 func TestHeader(t *testing.T) {

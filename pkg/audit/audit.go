@@ -26,12 +26,20 @@ type Change struct {
 // the change itself: neither stands without the other.
 func Record(ctx context.Context, q *db.Queries, c Change) error {
 	p, _ := auth.FromContext(ctx)
+	return RecordBy(ctx, q, p.Tenant, p.Actor, c)
+}
+
+// System is the actor of what nobody asked for.
+const System = "system"
+
+// RecordBy is Record for a tenant and an actor that no request names.
+func RecordBy(ctx context.Context, q *db.Queries, tenant uuid.UUID, actor string, c Change) error {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return fmt.Errorf("audit: make an id: %w", err)
 	}
 	row := db.InsertAuditParams{
-		ID: id, TenantID: p.Tenant, Actor: p.Actor, Action: c.Action, SubjectType: c.SubjectType, SubjectID: c.SubjectID,
+		ID: id, TenantID: tenant, Actor: actor, Action: c.Action, SubjectType: c.SubjectType, SubjectID: c.SubjectID,
 	}
 	if row.Before, err = encode(c.Before); err != nil {
 		return fmt.Errorf("audit: %s before: %w", c.Action, err)

@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/rateheader"
 	"github.com/primezap/primezap/pkg/store/db"
-	"github.com/primezap/primezap/services/api/internal/rateheader"
 )
 
 // Kind is a kind of things, and how many of them a tenant may have.

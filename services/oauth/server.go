@@ -1,0 +1,79 @@
+package oauth
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	contract "github.com/primezap/primezap/api"
+	"github.com/primezap/primezap/pkg/access"
+	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/httpapi"
+	"github.com/primezap/primezap/pkg/meta"
+	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/pkg/store"
+	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/oauth/internal/openapi"
+)
+
+// Deps are what a server works with. It closes none of them.
+type Deps struct {
+	Store   *store.Store // as the api's role
+	Vault   *vault.Vault
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Server is the service without its listener.
+type Server struct {
+	*httpapi.Server
+	cfg   Config
+	deps  Deps
+	graph *meta.Client
+}
+
+// New makes a server.
+func New(cfg Config, deps Deps) (*Server, error) {
+	graph, err := meta.NewClient(cfg.Meta)
+	if err != nil {
+		return nil, fmt.Errorf("client of the Graph API: %w", err)
+	}
+	known, tenants := access.NewKeys(deps.Store, time.Now), access.NewTenants(deps.Store, time.Now)
+	server, err := httpapi.New(httpapi.Options{
+		Service: "oauth", Contract: contract.OpenAPI, Origins: cfg.CORSOrigins, Keys: known, Tokens: auth.NewTokens(cfg.JWT, deps.Log),
+		Tenants: tenants, Metrics: deps.Metrics, Log: deps.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{Server: server, cfg: cfg, deps: deps, graph: graph}
+	h := handlers{rest{pending{}}}
+	server.ServeOperations(s.Ready)
+	openapi.RegisterHandlersWithOptions(s.Router(), openapi.NewStrictHandler(h, nil), openapi.RegisterHandlersOptions{OperationMiddlewares: s.Operations()})
+	return s, nil
+}
+
+// handlers implements the contract, a room for each subject.
+type handlers struct {
+	rest
+}
+
+type rest struct{ pending }
+
+// Ready says why requests cannot be served now, nil if they can.
+func (s *Server) Ready(ctx context.Context) error {
+	if missing := s.cfg.Login.Missing(&s.cfg.Meta); len(missing) > 0 {
+		return problem.Unavailable(0, strings.Join(missing, ", ")+" not set").WithType(problem.TypeOAuthNotConfigured)
+	}
+	if err := s.deps.Store.Ping(ctx); err != nil {
+		return fmt.Errorf("postgres: %w", err)
+	}
+	return nil
+}
+
+// Close ends the connections to Meta.
+func (s *Server) Close() { s.graph.Close() }
