@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/primezap/primezap/pkg/bucket"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/rateheader"
 )
@@ -24,7 +25,7 @@ const window = time.Second
 // more than a second's events the rest would never be accepted.
 type Limit struct {
 	perSecond int
-	buckets   *buckets
+	buckets   *bucket.Buckets
 	paid      *lru.Cache[eventKey, struct{}]
 }
 
@@ -47,7 +48,7 @@ func NewLimit(perSecond int) *Limit {
 	if err != nil {
 		panic(err) // only for a size that is not positive
 	}
-	return &Limit{perSecond: perSecond, buckets: newBuckets(float64(perSecond), perSecond), paid: paid}
+	return &Limit{perSecond: perSecond, buckets: bucket.New(float64(perSecond), perSecond), paid: paid}
 }
 
 // budget is what a request learns of its limit. The zero value is without one.
@@ -68,7 +69,7 @@ func (b *budget) take(it *item) *problem.Problem {
 	}
 	tenant := it.event.Tenant
 	b.asked[tenant] = struct{}{}
-	if b.limit.paid.Contains(eventKey{tenant, it.event.ID}) || b.limit.buckets.of(tenant).AllowN(b.now, 1) {
+	if b.limit.paid.Contains(eventKey{tenant, it.event.ID}) || b.limit.buckets.Take(tenant, b.now) {
 		return nil
 	}
 	return problem.TooManyRequests(window, fmt.Sprintf("the tenant published more than %d events within a second", b.limit.perSecond)).
@@ -92,9 +93,9 @@ func (b *budget) headers(tenant uuid.UUID) http.Header {
 	b.asked[tenant] = struct{}{}
 	left := float64(b.limit.perSecond)
 	for tenant := range b.asked {
-		left = min(left, b.limit.buckets.of(tenant).TokensAt(b.now))
+		left = min(left, b.limit.buckets.Left(tenant, b.now))
 	}
-	left = math.Floor(max(left, 0))
+	left = math.Floor(left)
 	var whole time.Duration // until the bucket is full: as burst and rate are the same, a second at most
 	if left < float64(b.limit.perSecond) {
 		whole = window
