@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/primezap/primezap/pkg/problem"
+	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
 
@@ -12,12 +13,17 @@ type pending struct{}
 
 var errPending = problem.New(501, "", "not served yet")
 
-func (pending) FacebookOAuth(context.Context, openapi.FacebookOAuthRequestObject) (openapi.FacebookOAuthResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) FacebookOAuthFunction(context.Context, openapi.FacebookOAuthFunctionRequestObject) (openapi.FacebookOAuthFunctionResponseObject, error) {
-	return nil, errPending
+// pendingActions are those of POST /api/oauth/facebook.
+func pendingActions() []facebook.Action {
+	return []facebook.Action{
+		facebook.On("get_auth_url", func(context.Context, openapi.GetAuthURLAction) (any, error) { return nil, errPending }),
+		facebook.On("exchange_code", func(context.Context, openapi.ExchangeCodeAction) (any, error) { return nil, errPending }),
+		facebook.On("subscribe_webhook", func(context.Context, openapi.SubscribeWebhookAction) (any, error) { return nil, errPending }),
+		facebook.On("unsubscribe_webhook", func(context.Context, openapi.UnsubscribeWebhookAction) (any, error) { return nil, errPending }),
+		facebook.On("list_connections", func(context.Context, openapi.ListConnectionsAction) (any, error) { return nil, errPending }).Stored(),
+		facebook.On("refresh", func(context.Context, openapi.RefreshAction) (any, error) { return nil, errPending }),
+		facebook.On("disconnect", func(context.Context, openapi.DisconnectAction) (any, error) { return nil, errPending }),
+	}
 }
 
 func (pending) FacebookCallback(context.Context, openapi.FacebookCallbackRequestObject) (openapi.FacebookCallbackResponseObject, error) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	contract "github.com/primezap/primezap/api"
@@ -14,9 +15,9 @@ import (
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/httpapi"
 	"github.com/primezap/primezap/pkg/meta"
-	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
 
@@ -51,14 +52,20 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Server: server, cfg: cfg, deps: deps, graph: graph}
-	h := handlers{rest{pending{}}}
+	actions := pendingActions()
+	h := handlers{facebook.New(cfg.Login.Missing(&cfg.Meta), cfg.ActionsPerMinute, actions...), rest{pending{}}}
+	operations := s.Operations()
+	for _, id := range []string{"facebookOAuth", "facebookOAuthFunction"} {
+		operations[id] = slices.Concat([]echo.MiddlewareFunc{facebook.Private}, operations[id])
+	}
 	server.ServeOperations(s.Ready)
-	openapi.RegisterHandlersWithOptions(s.Router(), openapi.NewStrictHandler(h, nil), openapi.RegisterHandlersOptions{OperationMiddlewares: s.Operations()})
+	openapi.RegisterHandlersWithOptions(s.Router(), openapi.NewStrictHandler(h, nil), openapi.RegisterHandlersOptions{OperationMiddlewares: operations})
 	return s, nil
 }
 
 // handlers implements the contract, a room for each subject.
 type handlers struct {
+	*facebook.Service
 	rest
 }
 
@@ -67,7 +74,7 @@ type rest struct{ pending }
 // Ready says why requests cannot be served now, nil if they can.
 func (s *Server) Ready(ctx context.Context) error {
 	if missing := s.cfg.Login.Missing(&s.cfg.Meta); len(missing) > 0 {
-		return problem.Unavailable(0, strings.Join(missing, ", ")+" not set").WithType(problem.TypeOAuthNotConfigured)
+		return facebook.NotConfigured(missing)
 	}
 	if err := s.deps.Store.Ping(ctx); err != nil {
 		return fmt.Errorf("postgres: %w", err)

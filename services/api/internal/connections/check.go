@@ -76,16 +76,7 @@ func explain(err error, at string) error {
 	if answer.Message != "" {
 		detail += ": " + answer.Message
 	}
-	p := refused(at, detail)
-	if answer.Coded {
-		p = p.WithExtension("metaCode", answer.Code)
-	}
-	if answer.Subcode != 0 {
-		p = p.WithExtension("metaSubcode", answer.Subcode)
-	}
-	if answer.FBTraceID != "" {
-		p = p.WithExtension("fbtraceId", answer.FBTraceID)
-	}
+	p := answer.On(refused(at, detail))
 	return fmt.Errorf("check with Meta: %w", p.WithCause(err))
 }
 
