@@ -39,7 +39,8 @@ func (a *App) Debug(ctx context.Context, token string) (Info, error) {
 	}
 	res, err := a.read(ctx, own, meta.Path{"debug_token"}, url.Values{"input_token": {token}})
 	if err != nil {
-		return Info{}, fmt.Errorf("inspect token: %w", err)
+		// What the token is comes with 200: any other answer is about the app's own.
+		return Info{}, fmt.Errorf("inspect token: %w", appFault(err, true))
 	}
 	var answer struct {
 		Data *struct {

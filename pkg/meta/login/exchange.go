@@ -78,7 +78,7 @@ func (a *App) refusal(err error, code, verifier string) error {
 	if reason := codeReason(failed); reason != nil {
 		return fmt.Errorf("%w: %w", reason, failed)
 	}
-	return failed
+	return appFault(failed, false)
 }
 
 // codeReason is what an error says of the code; nil where it says nothing.

@@ -133,6 +133,8 @@ func TestApp_ExchangeFails(t *testing.T) {
 		"the code has expired":                        {refusing(400, 100, 36007, "This authorization code has expired."), login.ErrCodeExpired, &meta.Error{Code: 100, Subcode: 36007, Class: meta.Permanent}},
 		"the code is for another redirect":            {refusing(400, 100, 36008, "?"), login.ErrCodeRedirect, &meta.Error{Code: 100, Subcode: 36008, Class: meta.Permanent}},
 		"the code is none":                            {refusing(400, 100, 0, "Invalid verification code format."), login.ErrCode, &meta.Error{Code: 100, Class: meta.Permanent}},
+		"the app's secret is wrong":                   {refusing(400, 1, 0, "Error validating client secret."), login.ErrApp, &meta.Error{Code: 1, Class: meta.Permanent}},
+		"there is no such app":                        {refusing(400, 101, 0, "Error validating application."), login.ErrApp, &meta.Error{Code: 101, Class: meta.Permanent}},
 		"Meta throttles":                              {refusing(400, 4, 0, "Application request limit reached"), nil, &meta.Error{Code: 4, Class: meta.RateLimited}},
 		"Meta is away, which passes":                  {refusing(500, 2, 0, "away"), nil, &meta.Error{Code: 2, Class: meta.Retryable}},
 		"a success is an error":                       {refusing(200, 190, 458, "removed"), nil, &meta.Error{Code: 190, Subcode: 458, Class: meta.Auth}},
@@ -218,6 +220,15 @@ func TestApp_Refresh(t *testing.T) {
 			t.Errorf("error %v after %d calls", err, len(g.asked()))
 		}
 	})
+	t.Run("a secret that is wrong is not tried again, and no failure that passes", func(t *testing.T) {
+		t.Parallel()
+		g := serve(t, func(w http.ResponseWriter, _ call, _ int) { refuses(w, 400, 1, 0, "Error validating client secret.") })
+		_, err := app(t, settings, g.URL).Refresh(t.Context(), userToken)
+		if failed, ok := errors.AsType[*meta.Error](err); !errors.Is(err, login.ErrApp) || !ok || failed.Code != 1 || failed.Class != meta.Permanent || len(g.asked()) != 1 {
+			t.Errorf("error %v after %d calls", err, len(g.asked()))
+		}
+		hides(t, err)
+	})
 	t.Run("an answer without a token is none", func(t *testing.T) {
 		t.Parallel()
 		g := serve(t, says(`{"access_token":"","expires_in":5}`))
@@ -265,6 +276,16 @@ func TestApp_Debug(t *testing.T) {
 		got, err := app(t, settings, g.URL).Debug(t.Context(), userToken)
 		if err != nil || got.Valid || got.Code != 190 || got.Subcode != 463 {
 			t.Errorf("info %+v, %v", got, err)
+		}
+	})
+	t.Run("a refusal is about the app's own token, not about the other one", func(t *testing.T) {
+		t.Parallel()
+		g := serve(t, func(w http.ResponseWriter, _ call, _ int) {
+			refuses(w, 401, 190, 0, "Invalid OAuth access token signature.")
+		})
+		_, err := app(t, settings, g.URL).Debug(t.Context(), userToken)
+		if failed, ok := errors.AsType[*meta.Error](err); !errors.Is(err, login.ErrApp) || !ok || failed.Code != 190 || failed.Class != meta.Permanent {
+			t.Errorf("error %v", err)
 		}
 	})
 	t.Run("a refusal does not show the token", func(t *testing.T) {

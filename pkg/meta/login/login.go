@@ -164,6 +164,7 @@ const tries = 3
 func (a *App) again(ctx context.Context, call func() (*meta.Response, error)) (*meta.Response, error) {
 	for try := 1; ; try++ {
 		res, err := call()
+		err = appFault(err, false)
 		if err == nil || try == tries || !passing(err) {
 			return res, err
 		}
