@@ -34,6 +34,7 @@ type Config struct {
 	NoLimits     bool          `env:"META_SIMULATOR_NO_LIMITS" envDefault:"false" help:"take any number of messages a second; false: as many as Meta"`
 	Window       bool          `env:"META_SIMULATOR_WINDOW" envDefault:"false" help:"let messages on WhatsApp that are no templates fail where the person has not written for 24 hours"`
 	NoStatuses   bool          `env:"META_SIMULATOR_NO_STATUSES" envDefault:"false" help:"tell nothing of messages that were accepted"`
+	PageSize     int           `env:"META_SIMULATOR_PAGE_SIZE" envDefault:"10" help:"how many pages a list of a user's pages shows at a time, whatever is asked for; 0: as many as Meta, a hundred"`
 	Seed         uint64        `env:"META_SIMULATOR_SEED" envDefault:"0" help:"the same ids and chance at each start; 0: others each time"`
 
 	Log telemetry.LogConfig
@@ -50,6 +51,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Latency < 0 {
 		errs = append(errs, errors.New("META_SIMULATOR_LATENCY must not be negative"))
+	}
+	if c.PageSize < 0 {
+		errs = append(errs, errors.New("META_SIMULATOR_PAGE_SIZE must not be negative"))
 	}
 	return errors.Join(errs...)
 }
@@ -69,7 +73,7 @@ func main() {
 func run(ctx context.Context, cfg Config, log *slog.Logger, out io.Writer) error {
 	simulator := metatest.New(metatest.Config{
 		AppID: cfg.AppID, App: metatest.App{RedirectURIs: cfg.RedirectURIs}, AppSecret: cfg.AppSecrets[0], VerifyToken: cfg.VerifyToken, CallbackURL: cfg.CallbackURL, RequireProof: cfg.RequireProof,
-		Latency: cfg.Latency, Window: cfg.Window, Statuses: metatest.Statuses{None: cfg.NoStatuses}, Limits: limits(cfg), Seed: cfg.Seed, Log: log,
+		Latency: cfg.Latency, Window: cfg.Window, Statuses: metatest.Statuses{None: cfg.NoStatuses}, Limits: limits(cfg), Quirks: metatest.Quirks{PageSize: cfg.PageSize}, Seed: cfg.Seed, Log: log,
 	})
 	defer simulator.Close()
 	baseURL, err := simulator.Listen(ctx, cfg.Addr)

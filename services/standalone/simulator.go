@@ -36,6 +36,7 @@ func startSimulator(ctx context.Context, cfg *Config, k keys, log *slog.Logger) 
 	}
 	server := metatest.New(metatest.Config{
 		AppSecret: k.MetaAppSecret, VerifyToken: k.MetaVerifyToken, Limits: metatest.DocumentedLimits(), Log: log,
+		Quirks: metatest.Quirks{PageSize: 10}, // so that lists have more than one page
 	})
 	baseURL, err := server.Listen(ctx, cfg.SimulatorAddr)
 	if err != nil {

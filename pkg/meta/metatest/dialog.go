@@ -50,7 +50,10 @@ type dialogUser struct {
 	Declined []string // before, and not asked again
 }
 
-type dialogPage struct{ ID, Name, Instagram string }
+type dialogPage struct {
+	ID, Name, Instagram string
+	Silent              bool // the user gets no token of it
+}
 
 // dialog serves the consent dialog: GET asks, POST is the user's choice.
 func (s *Server) dialog(w http.ResponseWriter, r *http.Request) {
@@ -139,7 +142,7 @@ func (s *Server) dialogUsers(world World, a asked) []dialogUser {
 		for _, id := range u.Pages {
 			if p, ok := world.page(id); ok {
 				account, _ := world.linked(id)
-				one.Pages = append(one.Pages, dialogPage{p.ID, p.Name, account.Username})
+				one.Pages = append(one.Pages, dialogPage{p.ID, p.Name, account.Username, !u.acts(p.ID)})
 			}
 		}
 		if g := s.grants[u.ID]; g != nil && !a.rerequest && !a.config {
@@ -198,7 +201,7 @@ var dialogWords = map[string]map[string]string{
 		"title": "Simulated Facebook login", "banner": "SIMULATED: this is not Facebook", "other": "Português", "otherLang": "pt-BR",
 		"lead":  "Nobody logs in here, and no account at Meta is touched. Choose whom to play and what to allow.",
 		"wants": "wants access to your pages and Instagram accounts.", "user": "Who you are", "scopes": "What you allow", "all": "This login allows all of it or nothing.",
-		"pages": "Pages", "noPages": "no pages", "declined": "Declined before, and not asked again", "noScopes": "Nothing but your name.",
+		"pages": "Pages", "noPages": "no pages", "silent": "without a role that gives a token", "declined": "Declined before, and not asked again", "noScopes": "Nothing but your name.",
 		"allow": "Continue", "deny": "Cancel", "fail": "Simulate a failure (901)", "goes": "You will be sent to",
 		"error": "This login cannot go on", "badChoice": "This choice cannot be made",
 		reasonNoApp:     "The parameter app_id is required.",
@@ -220,7 +223,7 @@ var dialogWords = map[string]map[string]string{
 		"title": "Login simulado do Facebook", "banner": "SIMULADO: este não é o Facebook", "other": "English", "otherLang": "en",
 		"lead":  "Ninguém entra em conta nenhuma aqui, e nada muda na Meta. Escolha quem você é e o que permite.",
 		"wants": "quer acesso às suas páginas e contas do Instagram.", "user": "Quem você é", "scopes": "O que você permite", "all": "Este login permite tudo ou nada.",
-		"pages": "Páginas", "noPages": "nenhuma página", "declined": "Recusado antes e não perguntado de novo", "noScopes": "Nada além do seu nome.",
+		"pages": "Páginas", "noPages": "nenhuma página", "silent": "sem função que dê um token", "declined": "Recusado antes e não perguntado de novo", "noScopes": "Nada além do seu nome.",
 		"allow": "Continuar", "deny": "Cancelar", "fail": "Simular uma falha (901)", "goes": "Você será levado a",
 		"error": "Este login não pode continuar", "badChoice": "Esta escolha não é possível",
 		reasonNoApp:     "Falta o parâmetro app_id.",

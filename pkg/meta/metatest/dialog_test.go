@@ -197,7 +197,16 @@ func TestServer_LoginControl(t *testing.T) {
 	if all := do(http.MethodGet, "subscriptions", ""); at(all, "data", "105550001", 0) != "feed" {
 		t.Errorf("subscribed to %v", all)
 	}
-	if answer := do(http.MethodPost, "pages/unsubscribe", `{"page": "105550001"}`); answer["unsubscribed"] != true {
+	for _, body := range []string{`{"page": "105550001"}`, `{}`} {
+		if answer := do(http.MethodPost, "pages/unsubscribe", body); at(answer, "unsubscribed", 0) != "105550001" {
+			t.Errorf("answered %v", answer)
+		}
+		if answer := do(http.MethodPost, "pages/unsubscribe", body); at(answer, "unsubscribed", 0) != nil {
+			t.Errorf("answered %v", answer)
+		}
+		s.call(t, http.MethodPost, "/me/subscribed_apps?subscribed_fields=feed", page, "")
+	}
+	if answer := do(http.MethodPost, "users/expiry", `{"user": "555", "tokensInSeconds": 3600, "dataAccessInSeconds": 86400}`); answer["tokens"] != 3.0 { // of the user, and of two pages
 		t.Errorf("answered %v", answer)
 	}
 	do(http.MethodPost, "users/expire-data-access", `{"user": "555"}`)
@@ -210,6 +219,7 @@ func TestServer_LoginControl(t *testing.T) {
 	}
 	for path, body := range map[string]string{
 		"consent": `{"url": "` + dialogURL(s.url, "client_id", "1") + `"}`, "users/expire-data-access": `{"user": "nobody"}`,
+		"users/expiry":     `{"user": "555"}`,
 		"users/with-pages": `{"user": {"id": "1"}, "mix": {"pages": 1, "instagram": 2}}`, "users/deauthorize": `{}`, "users/delete-data": `{"user": "x", "numericId": true}`,
 	} {
 		if status, answer := s.control(t, http.MethodPost, "/simulate/"+path, body); status != http.StatusUnprocessableEntity || answer["error"] == nil {
@@ -220,5 +230,39 @@ func TestServer_LoginControl(t *testing.T) {
 		if status, _ := s.control(t, http.MethodPut, "/simulate/"+path, body); status != http.StatusUnprocessableEntity {
 			t.Errorf("%s: answered %d", path, status)
 		}
+	}
+}
+
+// The world to try things out with has somebody for every way to log in.
+func TestDefaultWorld_Users(t *testing.T) {
+	t.Parallel()
+	s := start(t, metatest.Config{Quirks: metatest.Quirks{PageSize: 10}})
+	for user, want := range map[string]struct{ pages, linked, silent, requests int }{
+		metatest.DefaultUserID: {1, 1, 0, 1}, metatest.DefaultManagerID: {3, 1, 1, 1}, metatest.DefaultAgencyID: {32, 13, 2, 4}, metatest.DefaultGuestID: {0, 0, 0, 1},
+	} {
+		t.Run(user, func(t *testing.T) {
+			t.Parallel()
+			token := s.login(t, metatest.Choice{User: user}, true)
+			got := struct{ pages, linked, silent, requests int }{}
+			for after, more := "", true; more; {
+				_, answer := s.get(t, "/me/accounts?limit=100&fields=access_token,instagram_business_account&after="+after, token)
+				data, _ := answer["data"].([]any)
+				for _, page := range data {
+					got.pages++
+					if at(page, "instagram_business_account", "id") != nil {
+						got.linked++
+					}
+					if at(page, "access_token") == nil {
+						got.silent++
+					}
+				}
+				got.requests++
+				after, _ = at(answer, "paging", "cursors", "after").(string)
+				more = at(answer, "paging", "next") != nil
+			}
+			if got != want {
+				t.Errorf("has %+v, want %+v", got, want)
+			}
+		})
 	}
 }

@@ -19,11 +19,12 @@ const (
 	FaultLostAnswer FaultKind = "lost_answer" // accepted, and the connection cut
 	FaultSlowBody   FaultKind = "slow_body"   // accepted; the answer trickles, over Delay
 	FaultMalformed  FaultKind = "malformed"   // accepted; the answer is half of its JSON
+	FaultEcho       FaultKind = "echo"        // accepted; the answer quotes what the call brought: Error, or no JSON
 	FaultFailed     FaultKind = "failed"      // accepted; a webhook says later that it failed with Error
 )
 
 func faultKinds() []FaultKind {
-	return []FaultKind{FaultError, FaultLatency, FaultReset, FaultHTML, FaultLostAnswer, FaultSlowBody, FaultMalformed, FaultFailed}
+	return []FaultKind{FaultError, FaultLatency, FaultReset, FaultHTML, FaultLostAnswer, FaultSlowBody, FaultMalformed, FaultEcho, FaultFailed}
 }
 
 // Kinds of calls.

@@ -1,6 +1,7 @@
 package metatest_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -44,6 +45,20 @@ func TestServer_Faults(t *testing.T) {
 		}
 		if _, err := send(ana); err != nil || len(s.Sent()) != 1 || len(s.Faults()) != 0 {
 			t.Errorf("after them the client gets %v; recorded %v", err, s.Sent())
+		}
+	})
+	t.Run("an answer quotes what the call brought, as an error or as no JSON", func(t *testing.T) {
+		t.Parallel()
+		for name, failed := range map[string]*metatest.GraphError{"an error": {Code: 100}, "no JSON": nil} {
+			s := start(t, metatest.Config{})
+			if _, err := s.Inject(metatest.Fault{Kind: metatest.FaultEcho, Next: 1, Error: failed}); err != nil {
+				t.Fatal(err)
+			}
+			_, _, body, err := s.do(t, http.MethodGet, "/me?secret=the-parameter", metatest.DefaultUserToken, "")
+			quotes := strings.Contains(string(body), "the-parameter") && strings.Contains(string(body), metatest.DefaultUserToken)
+			if err != nil || !quotes || json.Valid(body) != (failed != nil) {
+				t.Errorf("%s: answered %s (%v)", name, body, err)
+			}
 		}
 	})
 	t.Run("a share of calls fails", func(t *testing.T) {

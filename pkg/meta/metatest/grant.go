@@ -199,12 +199,15 @@ func (s *Server) Grants() []Grant {
 // ExpireDataAccess ends what an app may read of a user, as 90 days without them do,
 // and reports whether there was anything. A new login with auth_type=reauthorize
 // begins it anew.
-func (s *Server) ExpireDataAccess(user string) bool {
+func (s *Server) ExpireDataAccess(user string) bool { return s.EndDataAccess(user, s.now()) }
+
+// EndDataAccess is [Server.ExpireDataAccess] at a time that may be to come.
+func (s *Server) EndDataAccess(user string, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	g := s.grantOf(user)
 	if g != nil {
-		g.until = s.now()
+		g.until = at
 	}
 	return g != nil
 }

@@ -102,6 +102,8 @@ func (s *Server) graph(w http.ResponseWriter, r *http.Request) {
 		return
 	case FaultMalformed:
 		a.body = a.body[:len(a.body)/2]
+	case FaultEcho:
+		a = echo(c, a, fault.Error, trace)
 	case FaultSlowBody:
 		h.Set("Content-Length", strconv.Itoa(len(a.body)))
 		w.WriteHeader(a.status)
@@ -138,6 +140,18 @@ func (s *Server) answer(c *call, failed *GraphError, fault Fault, trace string) 
 		a.body = Encode(result, Encoding{UTF8: true, NumericIDs: true})
 	}
 	return a
+}
+
+// echo is an answer that quotes a call's parameters and token: as an error's message,
+// or as what was to be JSON, with the answer that the call would have got.
+func echo(c *call, a answer, failed *GraphError, trace string) answer {
+	said := c.params.Encode() + " " + c.token
+	if failed == nil {
+		return answer{status: a.status, body: []byte("You sent " + said + " and get " + string(a.body))}
+	}
+	quoting := *failed
+	quoting.Message += " You sent " + said
+	return answer{status: quoting.Status, body: quoting.body(trace)}
 }
 
 // act is what a call that may be made does. The caller holds mu.

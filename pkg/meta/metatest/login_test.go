@@ -707,6 +707,33 @@ func TestServer_Permissions(t *testing.T) {
 	})
 }
 
+// What is to end soon ends then, and says so before.
+func TestServer_Expiry(t *testing.T) {
+	t.Parallel()
+	var clock clock
+	s := start(t, clock.config())
+	token := s.login(t, metatest.Choice{User: metatest.DefaultManagerID}, true)
+	page := s.pageToken(t, metatest.DefaultPageID, token)
+	tokenEnd, accessEnd := clock.now.Add(6*24*time.Hour), clock.now.Add(3*24*time.Hour)
+	if n := s.ExpireTokens(metatest.DefaultManagerID, tokenEnd); n != 2 || !s.EndDataAccess(metatest.DefaultManagerID, accessEnd) {
+		t.Errorf("%d tokens end, want that of an hour and that of 60 days", n)
+	}
+	_, answer := s.call(t, http.MethodGet, "/debug_token?input_token="+token, appToken, "")
+	if at(answer, "data", "expires_at") != float64(tokenEnd.Unix()) || at(answer, "data", "data_access_expires_at") != float64(accessEnd.Unix()) {
+		t.Errorf("answered %v", answer)
+	}
+	clock.now = tokenEnd.Add(-1)
+	if got := statuses(t, s, token); !strings.Contains(got, "instagram_basic=expired") || !strings.Contains(got, "pages_messaging=granted") {
+		t.Errorf("the permissions are %s", got)
+	}
+	clock.now = tokenEnd
+	_, answer = s.get(t, "/me", token)
+	wantCode(t, answer, 190, 463)
+	if status, _ := s.get(t, "/me", page); status != http.StatusOK {
+		t.Errorf("the page's token, which has no end: answered %d", status)
+	}
+}
+
 func TestServer_InvalidateUser(t *testing.T) {
 	t.Parallel()
 	for subcode, pageToo := range map[int]bool{458: true, 459: true, 460: true, 467: true, 463: false} {

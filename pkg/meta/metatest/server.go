@@ -37,6 +37,7 @@ type Config struct {
 	World    *World // nil: DefaultWorld
 	Limits   Limits
 	Statuses Statuses
+	Quirks   Quirks
 	Latency  time.Duration // of every answer of the Graph API
 
 	// Backoff is how long after a webhook that was not answered 200 it is sent again;
@@ -113,7 +114,7 @@ func New(cfg Config) *Server {
 		world = cfg.World.clone()
 	}
 	s := &Server{
-		cfg: cfg, world: world, limits: cfg.Limits, statuses: cfg.Statuses,
+		cfg: cfg, world: world, limits: cfg.Limits, statuses: cfg.Statuses, quirks: cfg.Quirks,
 		random: rand.New(rand.NewPCG(cfg.Seed, cfg.Seed)), // chance, no secret
 		dead:   make(map[string]*GraphError), wrote: make(map[pair]time.Time),
 		began: cfg.Now(), app: cfg.App, grants: make(map[string]*grant), tokens: newTokens(),

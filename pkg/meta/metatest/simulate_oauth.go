@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"time"
 )
 
 // loginRoutes are those below /simulate that have to do with logins.
@@ -41,6 +43,23 @@ func (s *Server) loginRoutes(mux *http.ServeMux) {
 		}
 		return M{"expired": true}, nil
 	}))
+	mux.HandleFunc("POST /simulate/users/expiry", control(func(_ context.Context, in struct {
+		User                string
+		TokensInSeconds     *int64
+		DataAccessInSeconds *int64
+	}) (any, error) {
+		if in.TokensInSeconds == nil && in.DataAccessInSeconds == nil {
+			return nil, errors.New("tokensInSeconds or dataAccessInSeconds must be there")
+		}
+		answer := M{}
+		if until := in.TokensInSeconds; until != nil {
+			answer["tokens"] = s.ExpireTokens(in.User, s.after(*until))
+		}
+		if until := in.DataAccessInSeconds; until != nil && !s.EndDataAccess(in.User, s.after(*until)) {
+			return nil, errors.New("the user allows the app nothing")
+		}
+		return answer, nil
+	}))
 	mux.HandleFunc("POST /simulate/users/with-pages", control(func(_ context.Context, in struct {
 		User User
 		Mix  Mix
@@ -66,8 +85,20 @@ func (s *Server) loginRoutes(mux *http.ServeMux) {
 		show(w, http.StatusOK, M{"data": all})
 	})
 	mux.HandleFunc("POST /simulate/pages/unsubscribe", control(func(_ context.Context, in struct{ Page string }) (any, error) {
-		return M{"unsubscribed": s.Unsubscribe(in.Page)}, nil
+		if in.Page == "" {
+			return M{"unsubscribed": slices.Concat([]string{}, s.UnsubscribeAll())}, nil
+		}
+		if !s.Unsubscribe(in.Page) {
+			return M{"unsubscribed": []string{}}, nil
+		}
+		return M{"unsubscribed": []string{in.Page}}, nil
 	}))
+}
+
+// after is a time so many seconds from now, a hundred years at most.
+func (s *Server) after(seconds int64) time.Time {
+	const most = 100 * 366 * 24 * 3600
+	return s.now().Add(time.Duration(min(max(seconds, -most), most)) * time.Second)
 }
 
 // told tells the app a notice, and answers 502 when the app has not taken it.

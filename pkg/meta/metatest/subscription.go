@@ -1,6 +1,7 @@
 package metatest
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -68,6 +69,15 @@ func (s *Server) Subscriptions(page string) (fields []string, ok bool) {
 	defer s.mu.Unlock()
 	fields, ok = s.subscribed[page]
 	return slices.Clone(fields), ok
+}
+
+// UnsubscribeAll takes the app off all pages, and returns which those were.
+func (s *Server) UnsubscribeAll() (pages []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pages = slices.Sorted(maps.Keys(s.subscribed))
+	clear(s.subscribed)
+	return pages
 }
 
 // Unsubscribe takes the app off a page, as Meta does when its callback has failed for

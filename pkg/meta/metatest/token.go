@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 )
@@ -69,7 +68,7 @@ func (s *Server) pageToken(c *call, p Page) string {
 	switch {
 	case c.holder.kind == holderPage:
 		return c.token
-	case !slices.ContainsFunc(u.tasks(p.ID), func(task string) bool { return slices.Contains(actingTasks, task) }):
+	case !u.acts(p.ID):
 		return ""
 	case from == nil && p.Token != "": // both are the world's
 		return p.Token
@@ -149,6 +148,20 @@ func (s *Server) RestoreToken(token string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.dead, token)
+}
+
+// ExpireTokens makes the tokens of a user's logins end at a time, which may be to
+// come, and those of pages that end with them, and returns how many those are.
+func (s *Server) ExpireTokens(user string, at time.Time) (tokens int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tokens.all {
+		if t.user == user && t.dead == nil && !t.expires.IsZero() {
+			t.expires = at
+			tokens++
+		}
+	}
+	return tokens
 }
 
 // InvalidateUser makes all tokens fail with code 190 that a user has, and those of

@@ -73,6 +73,11 @@ func (u User) tasks(page string) []string {
 	return allTasks
 }
 
+// acts reports whether a user may do something for a page that its token is for.
+func (u User) acts(page string) bool {
+	return slices.ContainsFunc(u.tasks(page), func(task string) bool { return slices.Contains(actingTasks, task) })
+}
+
 // Person is one who writes to businesses. A channel has its own names of a person,
 // any of which may be missing.
 type Person struct {
@@ -106,6 +111,8 @@ const (
 	DefaultAccountID = "17841400000000001"
 	DefaultUserID    = "777000000000001"
 	DefaultManagerID = "777000000000002" // has no token but by a login
+	DefaultAgencyID  = "777000000000003" // the same, with pages of many others
+	DefaultGuestID   = "777000000000004" // the same, without any page
 
 	DefaultNumberToken = "EAASIMULATEDNUMBER"
 	DefaultPageToken   = "EAASIMULATEDPAGE"
@@ -118,11 +125,12 @@ const (
 	advertisedPageID = "100000000000003" // whose token they do not get
 )
 
-// DefaultWorld is a business with one of each, a second user with two pages more, and
-// three people: one with a phone number, one known by user ids alone, one who cannot
-// be reached.
+// DefaultWorld is a business with one of each; a second user with two pages more, an
+// agency that has a role on these and thirty others, and a user with none; and three
+// people: one with a phone number, one known by user ids alone, one who cannot be
+// reached.
 func DefaultWorld() World {
-	return World{
+	world := World{
 		Numbers: []Number{{
 			ID: DefaultNumberID, WABA: DefaultWABA, Phone: "+551140000001", Name: "Loja Exemplo", Quality: "GREEN", Token: DefaultNumberToken,
 		}},
@@ -145,6 +153,11 @@ func DefaultWorld() World {
 			{Phone: "+5511900000003", UserID: "BR.1003", Name: "Carla Dias", Unreachable: true},
 		},
 	}
+	agency := world.AddUserWithPages(User{ID: DefaultAgencyID, Name: "Marina Lopes", Email: "marina@example.com"}, Mix{Pages: 30, Instagram: 12, NoToken: 2})
+	agency.Pages = append([]string{DefaultPageID, filialPageID}, agency.Pages...)
+	world.Users = put(world.Users, agency, func(u User) string { return u.ID })
+	world.Users = append(world.Users, User{ID: DefaultGuestID, Name: "Téo Nunes"})
+	return world
 }
 
 // AddNumber adds a phone number, or replaces the one with its id.
