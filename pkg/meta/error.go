@@ -64,6 +64,13 @@ func (e *Error) Error() string {
 // namePattern is what types and trace ids look like.
 var namePattern = regexp.MustCompile(`^[A-Za-z0-9_+/-]{1,64}$`)
 
+// Throttled says whether Meta takes no more such calls for a while. It may call that
+// transient, which it is, though the same call does not succeed soon.
+func (e *Error) Throttled() bool {
+	return e.Class == RateLimited || e.Class == RateLimitedRecipient ||
+		e.Coded && classes[e.Code] == RateLimited || e.Status == http.StatusTooManyRequests
+}
+
 // Is says of an answer that did not come from the Graph API that its outcome is
 // unknown: who knows what stands behind the gateway.
 func (e *Error) Is(target error) bool {

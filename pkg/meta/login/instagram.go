@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -26,9 +25,9 @@ type InstagramAccount struct {
 const parallel = 8
 
 // InstagramAccounts are the accounts that are linked with pages, in their order. Those
-// that cannot be read are among the warnings. When Meta throttles, the rest is not asked
-// for. The error is ctx's.
-func (a *App) InstagramAccounts(ctx context.Context, pages []Page) ([]InstagramAccount, []Warning, error) {
+// that cannot be read are among the warnings; so is the rest when Meta throttles or ctx
+// ends: it is not asked for.
+func (a *App) InstagramAccounts(ctx context.Context, pages []Page) ([]InstagramAccount, []Warning) {
 	type outcome struct {
 		account InstagramAccount
 		err     error
@@ -45,23 +44,23 @@ func (a *App) InstagramAccounts(ctx context.Context, pages []Page) ([]InstagramA
 	var readers sync.WaitGroup
 	for range min(parallel, len(linked)) {
 		readers.Go(func() {
-			for i := int(next.Add(1)) - 1; i < len(linked) && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+			for i := int(next.Add(1)) - 1; i < len(linked); i = int(next.Add(1)) - 1 {
 				o := &outcomes[i]
 				if failed := throttled.Load(); failed != nil {
 					o.err = failed
 					continue
 				}
+				if o.err = ctx.Err(); o.err != nil {
+					continue
+				}
 				o.account, o.err = a.instagramAccount(ctx, linked[i])
-				if failed, ok := errors.AsType[*meta.Error](o.err); ok && failed.Class == meta.RateLimited {
+				if failed, ok := errors.AsType[*meta.Error](o.err); ok && failed.Throttled() {
 					throttled.Store(failed)
 				}
 			}
 		})
 	}
 	readers.Wait()
-	if err := ctx.Err(); err != nil {
-		return nil, nil, fmt.Errorf("read Instagram accounts: %w", err)
-	}
 	var accounts []InstagramAccount
 	var warnings []Warning
 	for i, o := range outcomes {
@@ -71,7 +70,7 @@ func (a *App) InstagramAccounts(ctx context.Context, pages []Page) ([]InstagramA
 		}
 		accounts = append(accounts, o.account)
 	}
-	return accounts, warnings, nil
+	return accounts, warnings
 }
 
 func (a *App) instagramAccount(ctx context.Context, page Page) (InstagramAccount, error) {

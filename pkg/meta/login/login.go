@@ -179,7 +179,7 @@ func (a *App) again(ctx context.Context, call func() (*meta.Response, error)) (*
 // passing says whether a call that changes nothing may succeed soon.
 func passing(err error) bool {
 	if failed, ok := errors.AsType[*meta.Error](err); ok {
-		return failed.Class == meta.Retryable
+		return failed.Class == meta.Retryable && !failed.Throttled()
 	}
 	return errors.Is(err, meta.ErrNotSent) || errors.Is(err, meta.ErrOutcomeUnknown)
 }

@@ -1,6 +1,7 @@
 package login_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -155,14 +156,14 @@ func TestApp_InstagramAccounts(t *testing.T) {
 			}
 		})
 		pages := slices.Insert(linked(4), 1, login.Page{ID: "9", AccessToken: "unlinked"})
-		accounts, warnings, err := app(t, settings, g.URL).InstagramAccounts(t.Context(), pages)
+		accounts, warnings := app(t, settings, g.URL).InstagramAccounts(t.Context(), pages)
 		none := 0
 		want := []login.InstagramAccount{
 			{ID: "1001", Username: "loja", Name: "Loja", ProfilePictureURL: "https://cdn.example.com/p.jpg", FollowersCount: &none, PageID: "1"},
 			{ID: "1004", PageID: "4"},
 		}
-		if err != nil || !reflect.DeepEqual(accounts, want) {
-			t.Errorf("accounts %+v, %v", accounts, err)
+		if !reflect.DeepEqual(accounts, want) {
+			t.Errorf("accounts %+v", accounts)
 		}
 		if len(warnings) != 2 || warnings[0].Page != "2" || warnings[0].Account != "1002" || !errors.Is(warnings[1].Err, meta.ErrOtherAccount) {
 			t.Fatalf("warnings %v", warnings)
@@ -202,22 +203,41 @@ func TestApp_InstagramAccounts(t *testing.T) {
 			<-full
 			_, _ = fmt.Fprintf(w, `{"id":%q}`, strings.TrimPrefix(c.path, "/v25.0/"))
 		})
-		accounts, warnings, err := app(t, settings, g.URL).InstagramAccounts(t.Context(), linked(5*login.Parallel))
-		if err != nil || len(accounts) != 5*login.Parallel || len(warnings) > 0 || most.Load() != login.Parallel {
-			t.Errorf("%d accounts, %v, %v, %d at a time", len(accounts), warnings, err, most.Load())
+		accounts, warnings := app(t, settings, g.URL).InstagramAccounts(t.Context(), linked(5*login.Parallel))
+		if len(accounts) != 5*login.Parallel || len(warnings) > 0 || most.Load() != login.Parallel {
+			t.Errorf("%d accounts, %v, %d at a time", len(accounts), warnings, most.Load())
 		}
 	})
-	t.Run("when Meta throttles, the rest is not asked for", func(t *testing.T) {
+	t.Run("when Meta throttles, also if it calls that transient, the rest is not asked for", func(t *testing.T) {
 		t.Parallel()
-		g := serve(t, func(w http.ResponseWriter, _ call, _ int) { refuses(w, 400, 4, 0, "limit") })
-		accounts, warnings, err := app(t, settings, g.URL).InstagramAccounts(t.Context(), linked(200))
-		if err != nil || len(accounts) > 0 || len(warnings) != 200 || len(g.asked()) > 2*login.Parallel {
-			t.Errorf("%d accounts, %d warnings, %v after %d calls", len(accounts), len(warnings), err, len(g.asked()))
+		g := serve(t, func(w http.ResponseWriter, _ call, _ int) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"error":{"message":"limit","type":"OAuthException","code":4,"is_transient":true}}`)
+		})
+		accounts, warnings := app(t, settings, g.URL).InstagramAccounts(t.Context(), linked(200))
+		if len(accounts) > 0 || len(warnings) != 200 || len(g.asked()) > 2*login.Parallel {
+			t.Errorf("%d accounts, %d warnings after %d calls", len(accounts), len(warnings), len(g.asked()))
 		}
 		for _, w := range warnings {
-			if failed, ok := errors.AsType[*meta.Error](w.Err); !ok || failed.Class != meta.RateLimited || w.Account == "" {
+			if failed, ok := errors.AsType[*meta.Error](w.Err); !ok || !failed.Throttled() || w.Account == "" {
 				t.Fatalf("warning %v", w)
 			}
+		}
+	})
+	t.Run("when there is no more time, what was read stays, and the rest is not asked for", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		var calls atomic.Int32
+		g := serve(t, func(w http.ResponseWriter, c call, _ int) {
+			if calls.Add(1) > login.Parallel { // whoever asks has read an answer before
+				cancel()
+				<-ctx.Done()
+			}
+			_, _ = fmt.Fprintf(w, `{"id":%q}`, strings.TrimPrefix(c.path, "/v25.0/"))
+		})
+		accounts, warnings := app(t, settings, g.URL).InstagramAccounts(ctx, linked(200))
+		if len(accounts) == 0 || len(accounts)+len(warnings) != 200 || len(g.asked()) > 2*login.Parallel {
+			t.Errorf("%d accounts, %d warnings after %d calls", len(accounts), len(warnings), len(g.asked()))
 		}
 	})
 }

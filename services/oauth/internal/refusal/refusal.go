@@ -122,7 +122,7 @@ func Permission(detail string, missing ...string) *problem.Problem {
 // ofMeta is the problem of what Meta answered.
 func ofMeta(e *meta.Error) *problem.Problem {
 	switch {
-	case Throttled(e):
+	case e.Throttled():
 		return problem.TooManyRequests(e.Usage.RegainAccess(), "Meta takes no more calls for now").WithType(problem.TypeMetaThrottled)
 	case e.Class == meta.Retryable:
 		return unreachable(words("Meta cannot do it now", e))
@@ -132,13 +132,6 @@ func ofMeta(e *meta.Error) *problem.Problem {
 		return Permission(words("Meta asks for a permission that was not granted", e))
 	}
 	return metaRefused(words("Meta refuses it", e))
-}
-
-// Throttled says whether Meta takes no more calls for a while. It calls that transient,
-// which it is, and yet the same call does not succeed soon.
-func Throttled(e *meta.Error) bool {
-	return e.Class == meta.RateLimited || e.Class == meta.RateLimitedRecipient ||
-		e.Coded && meta.ClassOf(e.Code) == meta.RateLimited || e.Status == http.StatusTooManyRequests
 }
 
 // words are ours and Meta's.
