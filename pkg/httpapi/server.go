@@ -104,23 +104,34 @@ func (s *Server) Operations() map[string][]echo.MiddlewareFunc { return s.operat
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.echo.ServeHTTP(w, r) }
 
-// Serve answers requests on listener until ctx ends, then finishes those it has,
-// for 5 s at most. It closes listener.
+// Serve answers requests on listener until ctx ends, as the function Serve does.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{
-		Handler:           s,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // what clients do to their connections
-	}
+	return s.While(ctx, func(ctx context.Context) error { return Serve(ctx, listener, s, s.log) })
+}
+
+// While keeps the keys that tokens are signed with up to date for as long as serve
+// runs. Serve does it by itself; who serves s by other means does it by While.
+func (s *Server) While(ctx context.Context, serve func(context.Context) error) error {
 	reading, stop := context.WithCancel(ctx)
 	var tokens sync.WaitGroup
 	tokens.Go(func() { s.tokens.Run(reading) })
 	defer tokens.Wait()
 	defer stop()
+	return serve(ctx)
+}
+
+// Serve lets handler answer requests on listener until ctx ends, within the bounds of
+// all services, then has it finish those it has, for 5 s at most. It closes listener.
+func Serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // what clients do to their connections
+	}
 	served := make(chan error, 1) // sent once, received once below
 	go func() { served <- server.Serve(listener) }()
 	select {
@@ -131,7 +142,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
-		s.log.Warn("requests were cut off at shutdown", "error", errors.Join(err, server.Close()))
+		log.Warn("requests were cut off at shutdown", "error", errors.Join(err, server.Close()))
 	}
 	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve: %w", err)

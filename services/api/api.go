@@ -56,8 +56,15 @@ func run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	defer server.Close()
 	if err := server.checkTopology(ctx); err != nil {
 		return err // says what is missing; there is nothing to serve without it
+	}
+	if cfg.Serve != nil {
+		if cfg.Ready != nil {
+			cfg.Ready("", server.Ready)
+		}
+		return server.While(ctx, func(ctx context.Context) error { return cfg.Serve(ctx, server) })
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,8 +51,11 @@ type Config struct {
 	NATSOptions []nats.Option
 	// Metrics, where set, are a composing program's to show: there is no admin server.
 	Metrics prometheus.Registerer
-	// Ready, where set, is told once requests are served: host and port, and what
-	// says whether they can be.
+	// Serve, where set, is a composing program's: it serves requests until ctx ends, and
+	// there is no listener.
+	Serve func(ctx context.Context, handler http.Handler) error
+	// Ready, where set, is told once requests are served: host and port, unless there is
+	// no listener, and what says whether they can be.
 	Ready func(address string, check func(context.Context) error)
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -150,8 +149,5 @@ func (s *Server) Ready(ctx context.Context) error {
 
 func (s *Server) checkTopology(ctx context.Context) error { return bus.Check(ctx, s.js) }
 
-// Serve answers requests on listener until ctx ends, as [httpapi.Server.Serve] does.
-func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
-	defer s.graph.Close()
-	return s.Server.Serve(ctx, listener)
-}
+// Close ends the connections to Meta.
+func (s *Server) Close() { s.graph.Close() }

@@ -52,7 +52,7 @@ func run(ctx context.Context, cfg Config, log *slog.Logger) error {
 	}
 	defer server.Close()
 	if cfg.Serve != nil {
-		return cfg.Serve(ctx, server)
+		return server.While(ctx, func(ctx context.Context) error { return cfg.Serve(ctx, server) })
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.HTTPAddr)
 	if err != nil {

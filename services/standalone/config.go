@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/api"
+	"github.com/primezap/primezap/services/oauth"
 	"github.com/primezap/primezap/services/worker"
 )
 
@@ -26,8 +28,10 @@ type Config struct {
 
 	Log telemetry.LogConfig
 
+	// What several have is one setting for all, explained by the first.
 	API    api.Config
 	Worker worker.Config
+	OAuth  oauth.Config
 }
 
 // maxKeyLen is the longest API key that requests may carry.
@@ -51,7 +55,26 @@ func (c *Config) Validate() error {
 	if err := checkLoopback(c.SimulatorAddr); err != nil {
 		errs = append(errs, fmt.Errorf("META_SIMULATOR_ADDR %w", err))
 	}
-	return errors.Join(append(errs, c.API.Validate(), c.Worker.Validate())...)
+	return distinct(append(errs, c.API.Validate(), c.Worker.Validate(), c.OAuth.Validate())...)
+}
+
+// distinct joins errors, a line each: what services say of a setting that they share is
+// said once.
+func distinct(errs ...error) error {
+	var said []string
+	var different []error
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			if !slices.Contains(said, line) {
+				said = append(said, line)
+				different = append(different, errors.New(line))
+			}
+		}
+	}
+	return errors.Join(different...)
 }
 
 // Defaults are for development: plain http endpoints on this machine, and an end

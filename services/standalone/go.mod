@@ -8,6 +8,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/primezap/primezap v0.0.0
 	github.com/primezap/primezap/services/api v0.0.0
+	github.com/primezap/primezap/services/oauth v0.0.0
 	github.com/primezap/primezap/services/worker v0.0.0
 	golang.org/x/sync v0.24.0
 )
@@ -15,6 +16,7 @@ require (
 require (
 	github.com/go-jose/go-jose/v4 v4.1.9 // indirect
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3 // indirect
+	golang.org/x/oauth2 v0.38.0 // indirect
 )
 
 require (
@@ -126,5 +128,7 @@ require (
 replace github.com/primezap/primezap => ../..
 
 replace github.com/primezap/primezap/services/api => ../api
+
+replace github.com/primezap/primezap/services/oauth => ../oauth
 
 replace github.com/primezap/primezap/services/worker => ../worker

@@ -27,6 +27,7 @@ type keys struct {
 	DatabasePassword string          `json:"databasePassword"`
 	MetaAppSecret    string          `json:"metaAppSecret"`   // of the simulated Meta
 	MetaVerifyToken  string          `json:"metaVerifyToken"` // likewise
+	OAuthStateKey    string          `json:"oauthStateKey"`
 }
 
 var errDirInUse = errors.New("in use by another process")
@@ -64,10 +65,9 @@ func loadKeys(dir string) (keys, error) {
 		if k.Tenant == uuid.Nil || k.APIKey == "" || len(k.VaultKeyset) == 0 || k.DatabasePassword == "" {
 			return keys{}, fmt.Errorf("%s: a key is missing", path) // never made again: what it sealed would be lost
 		}
-		if k.MetaAppSecret != "" && k.MetaVerifyToken != "" {
+		if !k.complete() { // older files lack some, with which nothing is sealed
 			return k, nil
 		}
-		k.makeMeta() // nothing is sealed with these, and older files lack them
 		return k, k.write(path)
 	case !errors.Is(err, fs.ErrNotExist):
 		return keys{}, fmt.Errorf("read keys: %w", err)
@@ -77,16 +77,25 @@ func loadKeys(dir string) (keys, error) {
 		return keys{}, fmt.Errorf("make keyset: %w", err)
 	}
 	k = keys{Tenant: uuid.New(), APIKey: auth.NewKey(), VaultKeyset: keyset, DatabasePassword: rand.Text()}
-	k.makeMeta()
+	k.complete()
 	return k, k.write(path)
 }
 
-// makeMeta makes what the simulated Meta signs with and asks by.
-func (k *keys) makeMeta() {
-	var secret [16]byte
-	_, _ = rand.Read(secret[:])                     // never fails
-	k.MetaAppSecret = hex.EncodeToString(secret[:]) // as Meta's look
-	k.MetaVerifyToken = rand.Text()
+// complete makes what the simulated Meta signs with and asks by, and what logins are
+// signed with, where they are missing.
+func (k *keys) complete() (changed bool) {
+	if k.MetaAppSecret == "" || k.MetaVerifyToken == "" {
+		var secret [16]byte
+		_, _ = rand.Read(secret[:])                     // never fails
+		k.MetaAppSecret = hex.EncodeToString(secret[:]) // as Meta's look
+		k.MetaVerifyToken = rand.Text()
+		changed = true
+	}
+	if k.OAuthStateKey == "" {
+		k.OAuthStateKey = rand.Text() + rand.Text() // 256 bits
+		changed = true
+	}
+	return changed
 }
 
 func (k *keys) write(path string) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/primezap/primezap/pkg/bus"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/services/api"
+	"github.com/primezap/primezap/services/oauth"
 	"github.com/primezap/primezap/services/worker"
 )
 
@@ -75,13 +76,19 @@ func Run(asked context.Context, cfg Config, log *slog.Logger, out io.Writer) (er
 	if k.Tenant, err = s.prepare(ctx, cfg, k); err != nil {
 		return unless(asked, err)
 	}
-	simulated, err := startSimulator(ctx, &cfg, k, log)
+	entry, err := listen(ctx, cfg.API.HTTPAddr, log)
 	if err != nil {
-		return err
+		return unless(asked, err)
+	}
+	defer entry.close()
+	cfg.completeLogin(k, entry.url())
+	simulated, err := startSimulator(ctx, &cfg, k, entry.url(), log)
+	if err != nil {
+		return unless(asked, err)
 	}
 	defer simulated.close()
-	return runServices(ctx, cfg, k, s, log, func(address string) error {
-		line := ready{Ready: true, URL: urlOf(address), APIKey: k.APIKey, Tenant: k.Tenant}
+	return runServices(ctx, cfg, k, s, entry, log, func() error {
+		line := ready{Ready: true, URL: entry.url(), APIKey: k.APIKey, Tenant: k.Tenant}
 		simulated.tell(&line)
 		if err := json.NewEncoder(out).Encode(line); err != nil {
 			return fmt.Errorf("print the ready line: %w", err)
@@ -91,9 +98,9 @@ func Run(asked context.Context, cfg Config, log *slog.Logger, out io.Writer) (er
 	})
 }
 
-// runServices runs api and worker until ctx ends or one of them fails. Once both
-// answer it calls ready with the api's host and port.
-func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.Logger, ready func(address string) error) error {
+// runServices runs api, oauth and worker until ctx ends or one of them fails. Once all
+// answer it calls ready.
+func runServices(ctx context.Context, cfg Config, k keys, s *servers, entry *front, log *slog.Logger, ready func() error) error {
 	registry := telemetry.NewRegistry()
 	var readiness telemetry.Readiness
 	apiCheck, workerCheck := readiness.Expect("api"), readiness.Expect("worker")
@@ -103,17 +110,16 @@ func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.
 	}
 	log.Info("admin ready", "address", admin.Addr().String())
 
-	apiReady, workerReady := make(chan string, 1), make(chan struct{}, 1)
-	cfg.API.Log, cfg.Worker.Log = cfg.Log, cfg.Log
-	cfg.API.Metrics, cfg.Worker.Metrics = registry, registry
-	cfg.API.DatabaseURL, cfg.Worker.DatabaseURL = s.database(db.RoleAPI), s.database(db.RoleWorker)
+	httpReady, workerReady := make(chan struct{}, 1), make(chan struct{}, 1)
+	cfg.API.Log, cfg.OAuth.Log, cfg.Worker.Log = cfg.Log, cfg.Log, cfg.Log
+	cfg.API.Metrics, cfg.OAuth.Metrics, cfg.Worker.Metrics = registry, registry, registry
+	cfg.API.DatabaseURL, cfg.OAuth.DatabaseURL, cfg.Worker.DatabaseURL = s.database(db.RoleAPI), s.database(db.RoleAPI), s.database(db.RoleWorker)
 	cfg.API.NATSURL, cfg.API.NATSOptions = s.bus(bus.UserAPI)
 	cfg.Worker.NATSURL, cfg.Worker.NATSOptions = s.bus(bus.UserWorker)
-	cfg.API.VaultKeyset, cfg.Worker.VaultKeyset = string(k.VaultKeyset), string(k.VaultKeyset)
-	cfg.API.Ready = func(address string, check func(context.Context) error) {
-		apiCheck(check)
-		apiReady <- address
-	}
+	keyset := string(k.VaultKeyset)
+	cfg.API.VaultKeyset, cfg.OAuth.VaultKeyset, cfg.Worker.VaultKeyset = keyset, keyset, keyset
+	cfg.API.Serve, cfg.OAuth.Serve = entry.serve(entry.api), entry.serve(entry.oauth)
+	cfg.API.Ready = func(_ string, check func(context.Context) error) { apiCheck(check) }
 	cfg.Worker.Ready = func(check func(context.Context) error) {
 		workerCheck(check)
 		workerReady <- struct{}{}
@@ -134,19 +140,20 @@ func runServices(ctx context.Context, cfg Config, k keys, s *servers, log *slog.
 	}
 	run("admin", func() error { return admin.Run(ctx) })
 	run("postgres", func() error { return s.watch(ctx) })
+	run("http", func() error { return entry.run(ctx, httpReady) })
 	run("api", func() error { return api.Run(ctx, cfg.API, log) })
+	run("oauth", func() error { return oauth.Run(ctx, cfg.OAuth, log) })
 	run("worker", func() error { return worker.Run(ctx, cfg.Worker, log) })
 	group.Go(func() error {
-		var address string
 		for range 2 {
 			select {
-			case address = <-apiReady:
+			case <-httpReady:
 			case <-workerReady:
 			case <-ctx.Done():
 				return nil
 			}
 		}
-		return ready(address)
+		return ready()
 	})
 
 	stopping, stopped := after(ctx, servicesStopFor)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/primezap/primezap/db"
 	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/gateway"
 	"github.com/primezap/primezap/pkg/localnats"
 	"github.com/primezap/primezap/pkg/localpg"
 )
@@ -51,10 +53,13 @@ func TestStandalone(t *testing.T) {
 		for _, path := range []string{"/healthz", "/readyz", "/openapi.json", "/api/custom-webhooks", "/api/event-types"} {
 			i.call(t, http.MethodGet, path, "", http.StatusOK, nil)
 		}
+		for _, prefix := range gateway.OAuth() { // the route is nobody's, and its absence is counted by whom it would be
+			i.call(t, http.MethodGet, prefix+"nothing/of-it", "", http.StatusNotFound, nil)
+		}
 	})
-	t.Run("the admin server shows the metrics of api and worker", func(t *testing.T) {
+	t.Run("the admin server shows the metrics of all services", func(t *testing.T) {
 		metrics := get(t, i.admin(t)+"/metrics")
-		for _, name := range []string{"primezap_http_requests_total", "primezap_attempts_running", "go_goroutines"} {
+		for _, name := range []string{`primezap_http_requests_total{method="GET",route="/readyz",service="api"`, `primezap_http_requests_total{method="",route="none",service="oauth",status="404"} ` + strconv.Itoa(len(gateway.OAuth())), "primezap_attempts_running", "go_goroutines"} {
 			if !strings.Contains(metrics, "\n"+name) {
 				t.Errorf("/metrics lacks %s", name)
 			}
@@ -315,7 +320,7 @@ func showsNoSecret(t *testing.T, i *instance, dir string, more ...string) {
 	if err := json.Unmarshal(k.VaultKeyset, &keyset); err != nil || len(keyset.Key) == 0 || keyset.Key[0].KeyData.Value == "" {
 		t.Fatalf("the keyset is not as Tink writes it: %v", err)
 	}
-	for _, secret := range append(more, i.ready.APIKey, k.APIKey, k.DatabasePassword, k.MetaAppSecret, k.MetaVerifyToken, keyset.Key[0].KeyData.Value) {
+	for _, secret := range append(more, i.ready.APIKey, k.APIKey, k.DatabasePassword, k.MetaAppSecret, k.MetaVerifyToken, k.OAuthStateKey, keyset.Key[0].KeyData.Value) {
 		if strings.Contains(i.stderr.String(), secret) {
 			t.Errorf("the log shows %s", secret)
 		}
@@ -427,7 +432,7 @@ func TestStandalone_GivenServers(t *testing.T) {
 	first.terminate(t)
 
 	busy := launch(t, dir, append(env, "HTTP_ADDR="+strings.TrimPrefix(r.URL(""), "http://"))...)
-	if code := busy.awaitExit(t, exitWithin); code != 1 || !strings.Contains(busy.stderr.String(), "standalone: api: listen") {
+	if code := busy.awaitExit(t, exitWithin); code != 1 || !strings.Contains(busy.stderr.String(), "standalone: HTTP_ADDR: listen") {
 		t.Errorf("on a port that is taken: code %d, says %s", code, busy.stderr.tail())
 	}
 
@@ -602,25 +607,36 @@ func TestLoadKeys(t *testing.T) {
 			t.Errorf("the keys have mode %s", info.Mode())
 		}
 	})
-	t.Run("adds Meta's secrets to the keys of an older version, and leaves those as they are", func(t *testing.T) {
-		t.Parallel()
-		dir := t.TempDir()
-		old := `{"tenantId": "7f1a3d52-1111-4222-8333-444455556666", "apiKey": "pz_1", "vaultKeyset": {"key": []}, "databasePassword": "x"}`
-		if err := os.WriteFile(filepath.Join(dir, "keys.json"), []byte(old), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		first, err := loadKeys(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		second, err := loadKeys(dir)
-		if err != nil || first.MetaAppSecret == "" || first.MetaVerifyToken == "" || second.MetaAppSecret != first.MetaAppSecret || second.MetaVerifyToken != first.MetaVerifyToken {
-			t.Errorf("Meta's secrets are not kept (%v)", err)
-		}
-		if second.APIKey != "pz_1" || second.DatabasePassword != "x" || second.Tenant.String() != "7f1a3d52-1111-4222-8333-444455556666" || !sameJSON(t, second.VaultKeyset, []byte(`{"key": []}`)) {
-			t.Error("the keys have become others")
-		}
-	})
+	for name, of := range map[string]struct {
+		has   string
+		stays func(keys) bool
+	}{
+		"before Meta was simulated": {"", func(keys) bool { return true }},
+		"before one could log in": {`, "metaAppSecret": "s", "metaVerifyToken": "v"`, func(k keys) bool {
+			return k.MetaAppSecret == "s" && k.MetaVerifyToken == "v"
+		}},
+	} {
+		t.Run("completes the keys of a version "+name+", and leaves those as they are", func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			old := `{"tenantId": "7f1a3d52-1111-4222-8333-444455556666", "apiKey": "pz_1", "vaultKeyset": {"key": []}, "databasePassword": "x"` + of.has + `}`
+			if err := os.WriteFile(filepath.Join(dir, "keys.json"), []byte(old), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			first, err := loadKeys(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			second, err := loadKeys(dir)
+			if err != nil || !of.stays(first) || first.MetaAppSecret == "" || first.MetaVerifyToken == "" || len(first.OAuthStateKey) < 32 ||
+				second.MetaAppSecret != first.MetaAppSecret || second.MetaVerifyToken != first.MetaVerifyToken || second.OAuthStateKey != first.OAuthStateKey {
+				t.Errorf("what was added is not kept (%v)", err)
+			}
+			if second.APIKey != "pz_1" || second.DatabasePassword != "x" || second.Tenant.String() != "7f1a3d52-1111-4222-8333-444455556666" || !sameJSON(t, second.VaultKeyset, []byte(`{"key": []}`)) {
+				t.Error("the keys have become others")
+			}
+		})
+	}
 	for name, content := range map[string]string{
 		"an unreadable file": "{", "a file without keyset": `{"tenantId": "7f1a3d52-1111-4222-8333-444455556666", "apiKey": "pz_1", "databasePassword": "x"}`,
 	} {
