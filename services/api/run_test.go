@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -108,6 +109,40 @@ func TestRun_FinishesRequests(t *testing.T) {
 	wg.Wait()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// A composing program gets the handler, and no port is opened.
+func TestRun_IsServedByWhoComposesIt(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	taken, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	cfg := settings(t, testenv.DB(t), testenv.NATS(t))
+	cfg.HTTPAddr, cfg.AdminAddr = taken.Addr().String(), taken.Addr().String()
+	told := 0
+	cfg.Ready = func(address string, check func(context.Context) error) {
+		told++
+		if address != "" || check(ctx) != nil {
+			t.Errorf("is told of %q, and of what is not ready: %v", address, check(ctx))
+		}
+	}
+	cfg.Serve = func(ctx context.Context, handler http.Handler) error {
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, http.MethodGet, "/readyz", nil))
+		if told != 1 || answer.Code != http.StatusOK {
+			t.Errorf("told %d times, /readyz answers %d %s", told, answer.Code, answer.Body)
+		}
+		cancel()
+		<-ctx.Done()
+		return nil
+	}
+	if err := api.Run(ctx, cfg, slog.New(slog.DiscardHandler)); err != nil {
+		t.Error(err)
 	}
 }
 
