@@ -60,7 +60,7 @@ func (v *variant) make() (string, error) {
 	defer cancel()
 	args := append([]string{"build"}, v.flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, "-o", dir+string(filepath.Separator),
-		"./services/api/cmd/api", "./services/worker/cmd/worker")...)
+		"./services/api/cmd/api", "./services/worker/cmd/worker", "./services/oauth/cmd/oauth")...)
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "GOTMPDIR="+temp)
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -37,10 +37,12 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // setup says what a test needs.
 type setup struct {
-	APIs, Workers int      // processes, started and ready
-	Variant       *variant // of the programs; default: checked
-	APIEnv        []string // settings beside the ones that every test has
-	WorkerEnv     []string
+	APIs, Workers, OAuths int      // processes, started and ready
+	Variant               *variant // of the programs; default: checked
+	APIEnv                []string // settings beside the ones that every test has
+	WorkerEnv             []string
+	OAuthEnv              []string
+	WholeLogs             bool // keep what processes write, all of it
 
 	// Database and NATS default to the test's own on the shared servers. A test
 	// that kills one brings a testenv.PrivatePostgres or testenv.PrivateNATS.
@@ -64,6 +66,7 @@ type system struct {
 
 	APIs    []*process
 	Workers []*process
+	OAuths  []*process
 }
 
 // start brings up an installation. It is taken down when t ends.
@@ -101,10 +104,13 @@ func start(t testing.TB, s setup) *system {
 	for range s.Workers {
 		sys.newWorker().Launch()
 	}
-	for _, p := range slices.Concat(sys.APIs, sys.Workers) {
+	for range s.OAuths {
+		sys.newOAuth().Launch()
+	}
+	for _, p := range slices.Concat(sys.APIs, sys.Workers, sys.OAuths) {
 		p.AwaitReady()
 	}
-	for _, p := range sys.APIs {
+	for _, p := range slices.Concat(sys.APIs, sys.OAuths) {
 		sys.awaitReadiness(p)
 	}
 	return sys
@@ -134,6 +140,7 @@ func (s *system) newAPI() *process {
 		// No result may depend on where a process runs.
 		"TZ=Asia/Tokyo"))
 	p.env = append(p.env, s.setup.APIEnv...)
+	p.log.whole = s.setup.WholeLogs
 	s.APIs = append(s.APIs, p)
 	return p
 }
@@ -142,11 +149,23 @@ func (s *system) newWorker() *process {
 	name := fmt.Sprintf("worker %d", len(s.Workers)+1)
 	p := newProcess(s.t, name, s.setup.Variant.program(s.t, "worker"), "worker ready", s.env(testenv.Worker, "TZ=America/Sao_Paulo"))
 	p.env = append(p.env, s.setup.WorkerEnv...)
+	p.log.whole = s.setup.WholeLogs
 	s.Workers = append(s.Workers, p)
 	return p
 }
 
-// env is what api and worker have in common. Nothing of the tester's own
+func (s *system) newOAuth() *process {
+	name := fmt.Sprintf("oauth %d", len(s.OAuths)+1)
+	p := newProcess(s.t, name, s.setup.Variant.program(s.t, "oauth"), "oauth ready", s.env(testenv.API,
+		"HTTP_ADDR=127.0.0.1:0",
+		"TZ=Pacific/Auckland"))
+	p.env = append(p.env, s.setup.OAuthEnv...)
+	p.log.whole = s.setup.WholeLogs
+	s.OAuths = append(s.OAuths, p)
+	return p
+}
+
+// env is what the programs have in common. Nothing of the tester's own
 // environment is in it.
 func (s *system) env(role testenv.Role, more ...string) []string {
 	return append([]string{
@@ -161,7 +180,7 @@ func (s *system) env(role testenv.Role, more ...string) []string {
 	}, more...)
 }
 
-// awaitReadiness waits until an api says at /readyz that it can serve.
+// awaitReadiness waits until an api, or an oauth, says at /readyz that it can serve.
 func (s *system) awaitReadiness(p *process) {
 	s.t.Helper()
 	eventually(s.t, readyWithin, func() error {
@@ -180,7 +199,7 @@ func (s *system) awaitReadiness(p *process) {
 	})
 }
 
-// urlOf is where an api serves.
+// urlOf is where an api, or an oauth, serves.
 func urlOf(p *process) string { return "http://" + p.ReadyField("address") }
 
 // Tenant makes a tenant with an API key that has the scopes, or without any all

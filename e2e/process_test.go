@@ -185,6 +185,7 @@ const keepLines = 400
 type processLog struct {
 	mu      sync.Mutex
 	partial []byte
+	whole   bool // keep all lines; set before the first run
 	lines   []string
 	race    bool
 	wanted  string
@@ -217,7 +218,7 @@ func (l *processLog) Write(output []byte) (int, error) {
 }
 
 func (l *processLog) take(line []byte) {
-	if len(l.lines) == 2*keepLines {
+	if len(l.lines) == 2*keepLines && !l.whole {
 		l.lines = slices.Clone(l.lines[keepLines:])
 	}
 	l.lines = append(l.lines, string(line))
@@ -245,4 +246,11 @@ func (l *processLog) tail() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Join(l.lines[max(0, len(l.lines)-keepLines):], "\n")
+}
+
+// all is what the process has written: the whole of it where that is kept.
+func (l *processLog) all() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines, "\n") + "\n" + string(l.partial)
 }
