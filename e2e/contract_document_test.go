@@ -27,10 +27,12 @@ type contractDocument struct {
 type operation struct {
 	id, method, path string
 	public           bool
+	anyQuery         bool // takes query parameters that it does not have
 	scopes           []string
 	parameters       []parameter
 	body             map[string]any // its schema, nil without one
 	bodyRequired     bool
+	form             bool                      // the body is a form's, not JSON
 	answers          map[int]map[string]string // where the schema of a status and media type stands
 	headers          map[int][]string          // that an answer with a status must have
 }
@@ -40,6 +42,9 @@ type parameter struct {
 	name, in string
 	schema   map[string]any
 }
+
+// formType is the media type of a form's fields.
+const formType = "application/x-www-form-urlencoded"
 
 // contractURL is where the schemas believe to be.
 const contractURL = "https://contract.test/openapi.json"
@@ -76,6 +81,7 @@ func readContract(t *testing.T) *contractDocument {
 
 func (d *contractDocument) operation(path, method string, described map[string]any) *operation {
 	op := &operation{id: described["operationId"].(string), method: method, path: path, answers: map[int]map[string]string{}, headers: map[int][]string{}}
+	op.anyQuery, _ = described["x-any-query"].(bool)
 	security, given := described["security"].([]any)
 	op.public = given && len(security) == 0
 	if len(security) > 0 {
@@ -90,7 +96,11 @@ func (d *contractDocument) operation(path, method string, described map[string]a
 		op.parameters = append(op.parameters, parameter{p["name"].(string), p["in"].(string), d.resolve(p["schema"].(map[string]any))})
 	}
 	if body, ok := described["requestBody"].(map[string]any); ok {
-		op.body = d.resolve(at(body, "content", "application/json", "schema").(map[string]any))
+		mediaType := "application/json"
+		if op.form = at(body, "content", formType) != nil; op.form {
+			mediaType = formType
+		}
+		op.body = d.resolve(at(body, "content", mediaType, "schema").(map[string]any))
 		op.bodyRequired, _ = body["required"].(bool)
 	}
 	for code, answer := range described["responses"].(map[string]any) {

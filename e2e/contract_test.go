@@ -29,14 +29,18 @@ func TestContract(t *testing.T) {
 	doc := readContract(t)
 	// It makes more of everything than a tenant may have.
 	graph := metatest.New(metatest.Config{AppSecret: appSecret})
-	sys := start(t, setup{APIs: 1, Workers: 1, APIEnv: []string{
-		"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0", "TENANT_MAX_CONNECTIONS=0", "META_GRAPH_URL=" + graph.Start(t),
+	graphURL := graph.Start(t)
+	sys := start(t, setup{APIs: 1, Workers: 1, OAuths: 1, APIEnv: []string{
+		"TENANT_MAX_WEBHOOKS=0", "TENANT_MAX_API_KEYS=0", "TENANT_MAX_CONNECTIONS=0", "META_GRAPH_URL=" + graphURL,
 		"META_VERIFY_TOKEN=" + verifyToken, "META_APP_SECRETS=" + appSecret,
-	}})
+	}, OAuthEnv: append(loginEnv(graphURL), "TENANT_MAX_CONNECTIONS=0")})
 	w := newContractWorld(t, sys)
 	w.graph = graph
 
 	for _, op := range doc.operations {
+		if slices.Contains(unserved, op.id) {
+			continue
+		}
 		t.Run(op.id, func(t *testing.T) {
 			answered := map[int]bool{}
 			t.Run("valid requests succeed", func(t *testing.T) {
@@ -49,6 +53,9 @@ func TestContract(t *testing.T) {
 					answered[status] = true
 				})
 			})
+			if op.anyQuery {
+				return // there is nothing that it would not take
+			}
 			t.Run("invalid requests are refused", func(t *testing.T) {
 				rapid.Check(t, func(rt *rapid.T) {
 					req := w.valid(rt, doc, op)
@@ -125,12 +132,41 @@ func TestContract_Examples(t *testing.T) {
 			}
 			for _, body := range bodies {
 				ref, _ := at(body, "content", "application/json", "schema", "$ref").(string)
-				if ref != "" && !exemplified[ref] {
-					t.Errorf("%s %s: %s has no example", method, path, ref)
+				for _, schema := range choicesOf(doc, ref) {
+					if !exemplified[schema] {
+						t.Errorf("%s %s: %s has no example", method, path, schema)
+					}
 				}
 			}
 		}
 	}
+}
+
+// choicesOf are the schemas that a reference may mean: several for one that is a choice
+// of others, none for no reference.
+func choicesOf(doc *contractDocument, ref string) (refs []string) {
+	if ref == "" {
+		return nil
+	}
+	schema := doc.resolve(map[string]any{"$ref": ref})
+	for _, kind := range []string{"oneOf", "anyOf"} {
+		choices, _ := schema[kind].([]any)
+		for _, choice := range choices {
+			if to, ok := at(choice, "$ref").(string); ok {
+				refs = append(refs, to)
+			}
+		}
+	}
+	if len(refs) == 0 || schema["examples"] != nil {
+		return []string{ref}
+	}
+	return refs
+}
+
+// unserved are operations that no service answers yet.
+var unserved = []string{
+	"facebookOAuth", "facebookOAuthFunction", "facebookCallback", "facebookCallbackInEnglish",
+	"deauthorizeFacebook", "deleteFacebookData", "getFacebookDataDeletion",
 }
 
 // refusable are refusals that a valid request may meet, by the state of things
@@ -139,6 +175,9 @@ var refusable = map[string][]int{
 	"retryDelivery": {http.StatusConflict}, // an attempt is in flight
 	"createReplay":  {http.StatusConflict}, // one is running
 	"cancelReplay":  {http.StatusConflict}, // it has ended already
+
+	"facebookOAuth":         {http.StatusForbidden}, // who logged in has denied it
+	"facebookOAuthFunction": {http.StatusForbidden},
 }
 
 // rare are successes that need a fault of the servers.
@@ -186,7 +225,7 @@ type contractWorld struct {
 
 func newContractWorld(t *testing.T, sys *system) *contractWorld {
 	c := sys.Tenant(auth.Scopes()...)
-	w := &contractWorld{sys: sys, api: urlOf(sys.APIs[0]), key: c.key, tenant: c.tenant, client: c}
+	w := &contractWorld{sys: sys, api: sys.Gateway(), key: c.key, tenant: c.tenant, client: c}
 	for _, scope := range []string{auth.ScopeChannelsWrite, auth.ScopeWebhooksRead} {
 		w.feeble = append(w.feeble, feebleKey{scope: scope, key: sys.KeyOf(c.tenant, scope)})
 	}
@@ -276,6 +315,8 @@ func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
 		return map[string]string{"id": w.event}
 	case "getErasure":
 		return map[string]string{"id": w.created(rt, "/api/erasures", map[string]any{"contactId": "nobody"}, http.StatusAccepted)}
+	case "getFacebookDataDeletion":
+		return map[string]string{"code": rapid.SampledFrom([]string{w.deletion(rt), uuid.NewString(), "x", "%00", "..%2f", strings.Repeat("a", 300)}).Draw(rt, "code")}
 	case "getTenantDeletion":
 		return map[string]string{"id": w.created(rt, "/api/tenant-deletions", map[string]any{"tenantId": uuid.New()}, http.StatusAccepted)}
 	case "retryDelivery", "cancelDelivery":
@@ -327,12 +368,17 @@ func (w *contractWorld) valid(rt *rapid.T, doc *contractDocument, op *operation)
 	if r.query.Has("cursor") && r.query.Has("page") {
 		r.query.Del("cursor")
 	}
+	if op.anyQuery {
+		for name, value := range rapid.MapOfN(rapid.String(), rapid.String(), 0, 3).Draw(rt, "query") {
+			r.query.Set(name, value)
+		}
+	}
 	if !op.public {
 		r.header.Set("Authorization", "Bearer "+w.key)
 	}
 	if op.body != nil && (op.bodyRequired || rapid.Bool().Draw(rt, "with a body")) {
 		r.hasBody = true
-		r.header.Set("Content-Type", "application/json")
+		r.header.Set("Content-Type", map[bool]string{true: formType, false: "application/json"}[op.form])
 		r.body = w.bodyOf(rt, doc, op)
 	}
 	return r
@@ -341,7 +387,15 @@ func (w *contractWorld) valid(rt *rapid.T, doc *contractDocument, op *operation)
 // send makes a request and checks the answer against the contract.
 func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, r *request) int {
 	payload := r.raw
-	if payload == nil && r.hasBody {
+	switch {
+	case payload != nil || !r.hasBody:
+	case op.form:
+		fields := url.Values{}
+		for name, value := range r.body.(map[string]any) {
+			fields.Set(name, value.(string))
+		}
+		payload = []byte(fields.Encode())
+	default:
 		var err error
 		if payload, err = json.Marshal(r.body); err != nil {
 			rt.Fatalf("encode: %v", err)
@@ -389,7 +443,7 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 		rt.Fatalf("%s: answered %d with a body of type %q: %s", r, resp.StatusCode, mediaType, answer)
 	}
 	value, err := decode(answer)
-	if mediaType == "text/plain" {
+	if strings.HasPrefix(mediaType, "text/") {
 		value, err = string(answer), nil
 	}
 	if err != nil {
@@ -397,6 +451,11 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 	}
 	if err := doc.compiled(rt, schema).Validate(value); err != nil {
 		rt.Fatalf("%s: answered %s, which does not fit its schema: %v", r, answer, err)
+	}
+	if isAction(op) && resp.StatusCode == http.StatusOK { // its schema is that of any action
+		if err := doc.schema(rt, "components", "schemas", results[actionOf(r.body)]).Validate(value); err != nil {
+			rt.Fatalf("%s: answered %s, which does not fit the action: %v", r, answer, err)
+		}
 	}
 	return resp.StatusCode
 }
@@ -456,6 +515,11 @@ func (w *contractWorld) spoil(rt *rapid.T, doc *contractDocument, op *operation,
 	switch {
 	case op.id == "receiveMetaWebhook":
 		maps.Copy(ways, wrongUpdates(r))
+	case op.form:
+		maps.Copy(ways, w.wrongNotices(r))
+	case isAction(op):
+		maps.Copy(ways, w.wrongBodies(rt, doc, op, r))
+		maps.Copy(ways, w.wrongActions(rt, r))
 	case op.body != nil:
 		maps.Copy(ways, w.wrongBodies(rt, doc, op, r))
 	}

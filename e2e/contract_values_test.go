@@ -115,6 +115,10 @@ func (w *contractWorld) bodyOf(rt *rapid.T, doc *contractDocument, op *operation
 		return body
 	case "receiveMetaWebhook":
 		return w.updates(rt)
+	case "facebookOAuth", "facebookOAuthFunction":
+		return w.action(rt, doc, op)
+	case "deauthorizeFacebook", "deleteFacebookData":
+		return w.notice(rt)
 	case "createTenantDeletion":
 		// Not a tenant that the test needs.
 		return map[string]any{"tenantId": uuid.NewString()}
@@ -336,8 +340,11 @@ func (w *contractWorld) wrongBodies(rt *rapid.T, doc *contractDocument, op *oper
 		},
 	}
 	schema := op.body
-	if op.id == "publishEvents" {
+	switch {
+	case op.id == "publishEvents":
 		schema = doc.resolve(schema["oneOf"].([]any)[0].(map[string]any))
+	case isAction(op):
+		schema = doc.actionSchema(op, actionOf(r.body))
 	}
 	object := func(change func(map[string]any)) []int {
 		whole()
