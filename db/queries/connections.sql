@@ -1,7 +1,9 @@
--- name: LockAccount :exec
--- Of all who connect or claim an account at once, one looks at a time. Taken after
--- the lock of the quota.
-SELECT pg_advisory_xact_lock(hashtextextended('account ' || @channel::text || ' ' || @account_id::text, 0));
+-- name: LockAccounts :exec
+-- Of all who connect or claim an account at once, one looks at a time. The locks are
+-- 1024 for all accounts, so that a login with a thousand pages takes no more of them, and
+-- are taken in one order. Taken after the lock of the quota.
+SELECT pg_advisory_xact_lock(hashtext('primezap.accounts'), b.bucket)
+FROM (SELECT DISTINCT (hashtextextended(unnest(@accounts::text[]), 0) & 1023)::integer AS bucket ORDER BY 1) AS b;
 
 -- name: FindConnections :many
 -- Also other tenants': channels and account ids are pairs. An Instagram account is
@@ -12,13 +14,18 @@ FROM find_connections(@channels::text[], @account_ids::text[]) AS f(id, tenant_i
 
 -- name: InsertConnection :one
 -- No row: somebody has connected the account.
-INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name)
-VALUES (@id, @tenant_id, @channel, @name, @external_id, @page_id, @credentials, @account_name)
+INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name, grant_id)
+VALUES (@id, @tenant_id, @channel, @name, @external_id, @page_id, @credentials, @account_name, @grant_id)
 ON CONFLICT (external_id, channel) WHERE deleted_at IS NULL DO NOTHING
 RETURNING *;
 
--- name: ReleaseConnections :one
-SELECT d.released::integer AS released FROM release_connections(@channel, @external_id, sqlc.narg('page_id')) AS d(released);
+-- name: ReleaseConnections :many
+-- Those that are deleted by it.
+SELECT d.released::uuid AS id, d.own::boolean AS own FROM release_connections(@channel, @external_id, sqlc.narg('page_id')) AS d(released, own);
+
+-- name: LockReleasedConnection :one
+-- The event that tells that it moved is the last one of it.
+SELECT * FROM connections WHERE id = @id AND deleted_at IS NOT NULL FOR UPDATE;
 
 -- name: GetConnection :one
 SELECT * FROM connections WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL;
@@ -26,6 +33,36 @@ SELECT * FROM connections WHERE id = @id AND tenant_id = @tenant_id AND deleted_
 -- name: LockConnection :one
 -- Held until the change commits, so that two merges do not lose each other's.
 SELECT * FROM connections WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL FOR UPDATE;
+
+-- name: LockConnections :many
+-- In the order in which everybody locks several.
+SELECT id FROM connections WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL ORDER BY id FOR UPDATE;
+
+-- name: LockConnectionsOfGrant :many
+SELECT * FROM connections WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL ORDER BY id FOR UPDATE;
+
+-- name: LockConnectionsOfPage :many
+-- The page's own, and that of the Instagram account that is linked with it. What a
+-- tenant has is read, as it is counted.
+SELECT id, subscribed_fields FROM connections
+WHERE tenant_id = @tenant_id AND deleted_at IS NULL AND (external_id = @page OR page_id = @page) AND channel IN ('facebook', 'instagram')
+ORDER BY id FOR UPDATE;
+
+-- name: SubscribeConnections :exec
+-- Looked at by a worker at once, and then in its turn; without fields, never.
+UPDATE connections SET subscribed_fields = sqlc.narg('fields')::text[],
+  subscription_check_at = CASE WHEN sqlc.narg('fields')::text[] IS NOT NULL THEN now() END
+WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL;
+
+-- name: ForgetToken :one
+-- One that is paused stays so, and needs another token to become active.
+UPDATE connections SET credentials = NULL, token_refused = true,
+  status = CASE WHEN status = 'active' THEN 'reconnect' ELSE status END, updated_at = now()
+WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL
+RETURNING *;
+
+-- name: ForgetGrant :exec
+UPDATE connections SET grant_id = NULL WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL;
 
 -- name: UseConnection :one
 -- Until the transaction ends nobody pauses or deletes it: whoever is told that it is
@@ -47,6 +84,17 @@ SELECT l.* FROM (
 ORDER BY l.id DESC
 LIMIT @row_limit OFFSET @row_offset;
 
+-- name: ListGrantable :many
+-- What can be connected by a login, newest first; sorted as ListConnections is.
+SELECT l.* FROM (
+  SELECT * FROM connections
+  WHERE tenant_id = @tenant_id AND deleted_at IS NULL AND channel IN ('facebook', 'instagram')
+    AND id < CASE WHEN sqlc.narg('before')::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE sqlc.narg('before')::uuid END
+  OFFSET 0
+) AS l
+ORDER BY l.id DESC
+LIMIT @row_limit;
+
 -- name: CountConnections :one
 SELECT count(*) FROM (
   SELECT FROM connections
@@ -59,7 +107,7 @@ SELECT count(*) FROM (
 -- name: UpdateConnection :one
 UPDATE connections SET name = @name, page_id = @page_id, status = @status, credentials = @credentials,
   token_refused = @token_refused, account_name = @account_name, last_error = @last_error,
-  last_error_at = @last_error_at, updated_at = now()
+  last_error_at = @last_error_at, grant_id = @grant_id, updated_at = now()
 WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL
 RETURNING *;
 
@@ -74,10 +122,11 @@ RETURNING *;
 UPDATE connections SET last_error = NULL, last_error_at = NULL, updated_at = now()
 WHERE id = @id AND tenant_id = @tenant_id AND credentials = @credentials AND NOT token_refused AND last_error IS NOT NULL;
 
--- name: DeleteConnection :exec
+-- name: DeleteConnection :one
 -- Softly: conversations name it.
 UPDATE connections SET deleted_at = now(), credentials = NULL, updated_at = now()
-WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL;
+WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL
+RETURNING *;
 
 -- name: ForgetRateLimits :exec
 -- By the whole key: the index by tenant looks right for every query under row level

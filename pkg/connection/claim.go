@@ -11,6 +11,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/messaging"
+	"github.com/primezap/primezap/pkg/outbox"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
@@ -24,15 +25,15 @@ type Account struct {
 	Name        string  // the tenant's
 	AccountName *string // Meta's, nil where it was not asked
 	Token       string
+	GrantID     *uuid.UUID // by which it is connected, nil for a token that somebody gave
 }
 
-// ids are what updates may know the account by, in the order of their locks.
+// ids are what updates may know the account by.
 func (a Account) ids() []string {
 	ids := []string{a.ExternalID}
 	if a.PageID != nil {
 		ids = append(ids, *a.PageID)
 	}
-	slices.Sort(ids)
 	return slices.Compact(ids)
 }
 
@@ -43,7 +44,7 @@ func Create(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 	if err := lock(ctx, q, a); err != nil {
 		return db.Connection{}, err
 	}
-	taken, err := find(ctx, q, a.Channel, a.ids()...)
+	taken, err := find(ctx, q, a)
 	if err != nil {
 		return db.Connection{}, err
 	}
@@ -53,51 +54,31 @@ func Create(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 	return insert(ctx, q, v, tenant, a)
 }
 
-// Claim connects an account for a tenant that has proven that it is its own, in a
-// transaction of that tenant: a connection that another tenant has of it is deleted,
-// and the audit logs of both say that it moved. A connection that the tenant has of it
-// itself gets the token and keeps its name.
-func Claim(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID, actor string, a Account) (db.Connection, error) {
-	if err := lock(ctx, q, a); err != nil {
-		return db.Connection{}, err
-	}
-	released, err := q.ReleaseConnections(ctx, string(a.Channel), a.ExternalID, a.PageID)
-	if err != nil {
-		return db.Connection{}, fmt.Errorf("release the account: %w", err)
-	}
-	own, err := find(ctx, q, a.Channel, a.ExternalID)
-	if err != nil {
-		return db.Connection{}, err
-	}
-	if len(own) > 0 { // all others' are released
-		return renew(ctx, q, v, tenant, actor, own[0].ID, a)
-	}
-	row, err := insert(ctx, q, v, tenant, a)
-	if err != nil {
-		return db.Connection{}, err
-	}
-	action := "connection.created"
-	if released > 0 {
-		action = "connection.moved_here"
-	}
-	return row, record(ctx, q, actor, action, nil, &row)
-}
-
-// lock lets one look at a time, of all who connect an account at once.
-func lock(ctx context.Context, q *db.Queries, a Account) error {
-	for _, id := range a.ids() {
-		if err := q.LockAccount(ctx, string(a.Channel), id); err != nil {
-			return fmt.Errorf("lock the account: %w", err)
+// lock lets one look at a time, of all who connect one of the accounts at once.
+func lock(ctx context.Context, q *db.Queries, accounts ...Account) error {
+	var names []string
+	for _, a := range accounts {
+		for _, id := range a.ids() {
+			names = append(names, "account "+string(a.Channel)+" "+id)
 		}
+	}
+	if err := q.LockAccounts(ctx, names); err != nil {
+		return fmt.Errorf("lock the accounts: %w", err)
 	}
 	return nil
 }
 
 // find finds live connections, whoever's, by what updates may know them by.
-func find(ctx context.Context, q *db.Queries, channel messaging.Channel, ids ...string) ([]db.FindConnectionsRow, error) {
-	rows, err := q.FindConnections(ctx, slices.Repeat([]string{string(channel)}, len(ids)), ids)
+func find(ctx context.Context, q *db.Queries, accounts ...Account) ([]db.FindConnectionsRow, error) {
+	var channels, ids []string
+	for _, a := range accounts {
+		for _, id := range a.ids() {
+			channels, ids = append(channels, string(a.Channel)), append(ids, id)
+		}
+	}
+	rows, err := q.FindConnections(ctx, channels, ids)
 	if err != nil {
-		return nil, fmt.Errorf("look for the account's connection: %w", err)
+		return nil, fmt.Errorf("look for the accounts' connections: %w", err)
 	}
 	return rows, nil
 }
@@ -113,7 +94,7 @@ func insert(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 	}
 	row, err := q.InsertConnection(ctx, db.InsertConnectionParams{
 		ID: id, TenantID: tenant, Channel: string(a.Channel), Name: a.Name, ExternalID: a.ExternalID, PageID: a.PageID,
-		Credentials: sealed, AccountName: a.AccountName,
+		Credentials: sealed, AccountName: a.AccountName, GrantID: a.GrantID,
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return db.Connection{}, ErrTaken
@@ -124,37 +105,14 @@ func insert(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID
 	return row, nil
 }
 
-// renew gives a tenant's own connection what it has proven again.
-func renew(ctx context.Context, q *db.Queries, v *vault.Vault, tenant uuid.UUID, actor string, id uuid.UUID, a Account) (db.Connection, error) {
-	before, err := q.LockConnection(ctx, id, tenant)
-	if err != nil {
-		return db.Connection{}, fmt.Errorf("lock connection %s: %w", id, store.Found(err))
-	}
-	row := before
-	if a.PageID != nil {
-		row.PageID = a.PageID
-	}
-	if a.AccountName != nil {
-		row.AccountName = a.AccountName
-	}
-	if err := SetToken(v, &row, a.Token); err != nil {
-		return db.Connection{}, err
-	}
-	after, err := Update(ctx, q, row)
-	if err != nil {
-		return db.Connection{}, err
-	}
-	return after, record(ctx, q, actor, "connection.updated", &before, &after)
-}
-
 // SetToken gives a row a token that Meta takes, or that nobody has asked Meta about:
-// what Meta refused of the one before is forgotten.
+// what Meta refused of the one before is forgotten, and so is the grant that it came by.
 func SetToken(v *vault.Vault, row *db.Connection, token string) error {
 	sealed, err := seal(v, row.TenantID, row.ID, token)
 	if err != nil {
 		return err
 	}
-	row.Credentials, row.TokenRefused, row.LastError, row.LastErrorAt = sealed, false, nil, nil
+	row.Credentials, row.TokenRefused, row.LastError, row.LastErrorAt, row.GrantID = sealed, false, nil, nil, nil
 	if Status(row.Status) == Reconnect {
 		row.Status = string(Active)
 	}
@@ -165,7 +123,7 @@ func SetToken(v *vault.Vault, row *db.Connection, token string) error {
 func Update(ctx context.Context, q *db.Queries, row db.Connection) (db.Connection, error) {
 	stored, err := q.UpdateConnection(ctx, db.UpdateConnectionParams{
 		ID: row.ID, TenantID: row.TenantID, Name: row.Name, PageID: row.PageID, Status: row.Status, Credentials: row.Credentials,
-		TokenRefused: row.TokenRefused, AccountName: row.AccountName, LastError: row.LastError, LastErrorAt: row.LastErrorAt,
+		TokenRefused: row.TokenRefused, AccountName: row.AccountName, LastError: row.LastError, LastErrorAt: row.LastErrorAt, GrantID: row.GrantID,
 	})
 	if err != nil {
 		return db.Connection{}, fmt.Errorf("update connection %s: %w", row.ID, store.Found(err))
@@ -173,16 +131,35 @@ func Update(ctx context.Context, q *db.Queries, row db.Connection) (db.Connectio
 	return stored, nil
 }
 
-// Delete deletes a connection that was locked in the same transaction, softly: its
-// token is gone, and so is what it had used of its rate limits.
-func Delete(ctx context.Context, q *db.Queries, row db.Connection) error {
-	if err := q.DeleteConnection(ctx, row.ID, row.TenantID); err != nil {
-		return fmt.Errorf("delete connection %s: %w", row.ID, err)
+// Delete deletes a connection that was locked in the same transaction, softly, as the
+// tenant wants it: its token is gone, and so is what it had used of its rate limits. The
+// audit log and an event tell so.
+func Delete(ctx context.Context, q *db.Queries, actor string, row db.Connection) error {
+	deleted, err := q.DeleteConnection(ctx, row.ID, row.TenantID)
+	if err != nil {
+		return fmt.Errorf("delete connection %s: %w", row.ID, store.Found(err))
 	}
 	if err := q.ForgetRateLimits(ctx, row.ID); err != nil {
 		return fmt.Errorf("forget the rate limits of connection %s: %w", row.ID, err)
 	}
-	return nil
+	if err := record(ctx, q, actor, "connection.deleted", &row, nil); err != nil {
+		return err
+	}
+	return outbox.Raise(ctx, q, disconnected(deleted, Disconnected))
+}
+
+// RaiseMoved raises connection.disconnected of a connection that was another tenant's
+// before it was claimed: on the worker's role, which crosses tenants. Of one that is no
+// more there is nothing to tell.
+func RaiseMoved(ctx context.Context, q *db.Queries, id uuid.UUID) error {
+	row, err := q.LockReleasedConnection(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read connection %s: %w", id, err)
+	}
+	return outbox.Raise(ctx, q, disconnected(row, Moved))
 }
 
 // record writes a change into the audit log, in the transaction of the change.

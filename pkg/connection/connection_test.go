@@ -15,7 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/primezap/primezap/pkg/connection"
+	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/messaging"
+	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
@@ -58,6 +60,15 @@ func (f *fixture) check(err error) {
 	}
 }
 
+// connector connects at most so many connections of a tenant.
+func (f *fixture) connector(most int) *connection.Connector {
+	f.Helper()
+	inserter, err := jobs.NewInserter()
+	f.check(err)
+	limiter := ratelimit.New(f.api, ratelimit.Config{PerMinute: 60, PerHour: 1000, PerDay: 10_000})
+	return &connection.Connector{Vault: f.vault, Limiter: limiter, Jobs: inserter, Max: most}
+}
+
 func tenant() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 
 func whatsApp(token string) connection.Account {
@@ -81,8 +92,8 @@ func (f *fixture) create(of uuid.UUID, a connection.Account) (row db.Connection,
 }
 
 func (f *fixture) claim(of uuid.UUID, a connection.Account) (row db.Connection, err error) {
-	err = f.api.InTenant(f.Context(), of, func(q *db.Queries) (err error) {
-		row, err = connection.Claim(f.Context(), q, f.vault, of, "user:1", a)
+	err = f.api.InTenantTx(f.Context(), of, func(tx pgx.Tx, q *db.Queries) (err error) {
+		row, err = f.connector(0).Claim(f.Context(), tx, q, of, "user:1", a)
 		return err
 	})
 	return row, err
@@ -208,7 +219,7 @@ func TestCreate_AnAccountHasOneLiveConnection(t *testing.T) {
 
 func (f *fixture) delete(row db.Connection) {
 	f.Helper()
-	f.check(f.api.InTenant(f.Context(), row.TenantID, func(q *db.Queries) error { return connection.Delete(f.Context(), q, row) }))
+	f.check(f.api.InTenant(f.Context(), row.TenantID, func(q *db.Queries) error { return connection.Delete(f.Context(), q, "user:1", row) }))
 }
 
 func TestCreate_TwoAtOnce(t *testing.T) {
@@ -485,7 +496,7 @@ func TestClaim_MovesAnAccount(t *testing.T) {
 		t.Errorf("the new tenant uses it: %v, token %q", err, u.Token)
 	}
 	var limits []uuid.UUID
-	rows, err := f.super.Pool().Query(t.Context(), "SELECT connection_id FROM integration_rate_limits")
+	rows, err := f.super.Pool().Query(t.Context(), "SELECT connection_id FROM integration_rate_limits WHERE tenant_id = $1", a)
 	f.check(err)
 	limits, err = pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	f.check(err)
@@ -668,7 +679,7 @@ func TestClaim_BrokenOff(t *testing.T) {
 		if err := f.super.Pool().QueryRow(t.Context(), "SELECT pg_terminate_backend($1, 5000)", pid).Scan(&killed); err != nil || !killed {
 			return fmt.Errorf("end the session: %w", err)
 		}
-		_, err := connection.Claim(t.Context(), q, f.vault, b, "user:1", whatsApp("EAAG-b"))
+		_, err := f.connector(0).Claim(t.Context(), tx, q, b, "user:1", whatsApp("EAAG-b"))
 		return err
 	})
 	if err == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/messaging"
+	"github.com/primezap/primezap/pkg/outbox"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
@@ -49,12 +50,31 @@ func ForUse(ctx context.Context, q *db.Queries, v *vault.Vault, tenant, id uuid.
 	default:
 		return Usable{}, ErrReconnect
 	}
-	token, err := open(v, tenant, id, row.Credentials)
+	return usable(v, db.Connection{
+		ID: row.ID, TenantID: row.TenantID, Channel: row.Channel, ExternalID: row.ExternalID, Credentials: row.Credentials, LastError: row.LastError,
+	})
+}
+
+// Open is for what is asked of Meta about an account, rather than sent: what its page is
+// subscribed to, say. It needs no lock, and a connection that is paused has it, too. The
+// error is ErrReconnect where Meta refused the token that the row has, or it has none.
+func Open(v *vault.Vault, row db.Connection) (Usable, error) {
+	if row.TokenRefused {
+		return Usable{}, ErrReconnect
+	}
+	return usable(v, row)
+}
+
+func usable(v *vault.Vault, row db.Connection) (Usable, error) {
+	if row.Credentials == nil {
+		return Usable{}, ErrReconnect
+	}
+	token, err := open(v, row.TenantID, row.ID, row.Credentials)
 	if err != nil {
-		return Usable{}, fmt.Errorf("token of connection %s: %w", id, err)
+		return Usable{}, fmt.Errorf("token of connection %s: %w", row.ID, err)
 	}
 	return Usable{
-		ID: id, Tenant: tenant, Channel: messaging.Channel(row.Channel), ExternalID: row.ExternalID, Token: token,
+		ID: row.ID, Tenant: row.TenantID, Channel: messaging.Channel(row.Channel), ExternalID: row.ExternalID, Token: token,
 		sealed: row.Credentials, erred: row.LastError != nil,
 	}, nil
 }
@@ -64,7 +84,8 @@ const maxError = 1000
 
 // Refused keeps what Meta answered to a use of u. If it is the token that it
 // refuses, the connection waits for another one from now on, which the audit log
-// tells. A connection that has another token by now, or none, stays as it is.
+// tells, and an event. A connection that has another token by now, or none, stays as it
+// is.
 func Refused(ctx context.Context, q *db.Queries, u Usable, message string, token bool) error {
 	before, err := q.LockConnection(ctx, u.ID, u.Tenant)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -85,7 +106,10 @@ func Refused(ctx context.Context, q *db.Queries, u Usable, message string, token
 	if before.Status == after.Status {
 		return nil
 	}
-	return record(ctx, q, audit.System, "connection.token_refused", &before, &after)
+	if err := record(ctx, q, audit.System, "connection.token_refused", &before, &after); err != nil {
+		return err
+	}
+	return outbox.Raise(ctx, q, waits(after, TokenRefused))
 }
 
 // Succeeded forgets what Meta refused before u was used. It writes only where there

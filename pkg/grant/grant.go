@@ -26,7 +26,7 @@ const (
 	Reconnect Status = "reconnect"
 )
 
-// View is a grant as the API and the audit log show it.
+// View is a grant as the API shows it.
 type View struct {
 	ID                  uuid.UUID  `json:"id"`
 	UserID              string     `json:"userId"` // Meta's, of our app

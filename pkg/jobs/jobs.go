@@ -65,6 +65,18 @@ func (TenantDeletion) Kind() string { return "tenant_deletion" }
 // InsertOpts puts it behind what keeps house.
 func (TenantDeletion) InsertOpts() river.InsertOpts { return untilDone }
 
+// ConnectionMoved tells the tenant of the connection with ID, which is deleted, that
+// another one has it now: the tenant that claimed it sees nothing of the other.
+type ConnectionMoved struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind is what River calls the job.
+func (ConnectionMoved) Kind() string { return "connection_moved" }
+
+// InsertOpts puts it behind what keeps house.
+func (ConnectionMoved) InsertOpts() river.InsertOpts { return untilDone }
+
 // Inserter inserts jobs. It runs none.
 type Inserter struct{ client *river.Client[pgx.Tx] }
 

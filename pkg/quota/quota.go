@@ -31,8 +31,8 @@ func (k Kind) Take(ctx context.Context, q *db.Queries, tenant uuid.UUID, count C
 	if k.Max == 0 {
 		return nil
 	}
-	if err := q.LockQuota(ctx, k.Name+" of "+tenant.String()); err != nil {
-		return fmt.Errorf("lock the number of %s: %w", k.Name, err)
+	if err := k.Lock(ctx, q, tenant); err != nil {
+		return err
 	}
 	have, err := count(ctx, tenant, int32(k.Max)) //nolint:gosec // config bounds it
 	if err != nil {
@@ -42,6 +42,18 @@ func (k Kind) Take(ctx context.Context, q *db.Queries, tenant uuid.UUID, count C
 		p := problem.Forbidden(fmt.Sprintf("the tenant has as many %s as it may have, %d", k.Name, k.Max)).WithType(k.Type)
 		p.Header = rateheader.Header(rateheader.Limit{Name: k.Policy, Quota: int64(k.Max)})
 		return p
+	}
+	return nil
+}
+
+// Lock is the lock of Take alone, for a transaction that has others to take after it
+// before it counts.
+func (k Kind) Lock(ctx context.Context, q *db.Queries, tenant uuid.UUID) error {
+	if k.Max == 0 {
+		return nil
+	}
+	if err := q.LockQuota(ctx, k.Name+" of "+tenant.String()); err != nil {
+		return fmt.Errorf("lock the number of %s: %w", k.Name, err)
 	}
 	return nil
 }

@@ -83,15 +83,37 @@ func (q *Queries) CountConnections(ctx context.Context, arg CountConnectionsPara
 	return count, err
 }
 
-const deleteConnection = `-- name: DeleteConnection :exec
+const deleteConnection = `-- name: DeleteConnection :one
 UPDATE connections SET deleted_at = now(), credentials = NULL, updated_at = now()
 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
 
 // Softly: conversations name it.
-func (q *Queries) DeleteConnection(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, deleteConnection, iD, tenantID)
-	return err
+func (q *Queries) DeleteConnection(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (Connection, error) {
+	row := q.db.QueryRow(ctx, deleteConnection, iD, tenantID)
+	var i Connection
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Channel,
+		&i.Name,
+		&i.ExternalID,
+		&i.PageID,
+		&i.Credentials,
+		&i.Status,
+		&i.AccountName,
+		&i.LastError,
+		&i.LastErrorAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
+	)
+	return i, err
 }
 
 const findConnections = `-- name: FindConnections :many
@@ -136,6 +158,15 @@ func (q *Queries) FindConnections(ctx context.Context, channels []string, accoun
 	return items, nil
 }
 
+const forgetGrant = `-- name: ForgetGrant :exec
+UPDATE connections SET grant_id = NULL WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL
+`
+
+func (q *Queries) ForgetGrant(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) error {
+	_, err := q.db.Exec(ctx, forgetGrant, tenantID, grantID)
+	return err
+}
+
 const forgetRateLimits = `-- name: ForgetRateLimits :exec
 DELETE FROM integration_rate_limits
 WHERE connection_id = $1 AND window_type IN ('per_minute', 'per_hour', 'per_day')
@@ -146,6 +177,40 @@ WHERE connection_id = $1 AND window_type IN ('per_minute', 'per_hour', 'per_day'
 func (q *Queries) ForgetRateLimits(ctx context.Context, connectionID uuid.UUID) error {
 	_, err := q.db.Exec(ctx, forgetRateLimits, connectionID)
 	return err
+}
+
+const forgetToken = `-- name: ForgetToken :one
+UPDATE connections SET credentials = NULL, token_refused = true,
+  status = CASE WHEN status = 'active' THEN 'reconnect' ELSE status END, updated_at = now()
+WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+`
+
+// One that is paused stays so, and needs another token to become active.
+func (q *Queries) ForgetToken(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (Connection, error) {
+	row := q.db.QueryRow(ctx, forgetToken, iD, tenantID)
+	var i Connection
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Channel,
+		&i.Name,
+		&i.ExternalID,
+		&i.PageID,
+		&i.Credentials,
+		&i.Status,
+		&i.AccountName,
+		&i.LastError,
+		&i.LastErrorAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
+	)
+	return i, err
 }
 
 const getConnection = `-- name: GetConnection :one
@@ -179,8 +244,8 @@ func (q *Queries) GetConnection(ctx context.Context, iD uuid.UUID, tenantID uuid
 }
 
 const insertConnection = `-- name: InsertConnection :one
-INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name, grant_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (external_id, channel) WHERE deleted_at IS NULL DO NOTHING
 RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
@@ -194,6 +259,7 @@ type InsertConnectionParams struct {
 	PageID      *string
 	Credentials []byte
 	AccountName *string
+	GrantID     *uuid.UUID
 }
 
 // No row: somebody has connected the account.
@@ -207,6 +273,7 @@ func (q *Queries) InsertConnection(ctx context.Context, arg InsertConnectionPara
 		arg.PageID,
 		arg.Credentials,
 		arg.AccountName,
+		arg.GrantID,
 	)
 	var i Connection
 	err := row.Scan(
@@ -302,14 +369,67 @@ func (q *Queries) ListConnections(ctx context.Context, arg ListConnectionsParams
 	return items, nil
 }
 
-const lockAccount = `-- name: LockAccount :exec
-SELECT pg_advisory_xact_lock(hashtextextended('account ' || $1::text || ' ' || $2::text, 0))
+const listGrantable = `-- name: ListGrantable :many
+SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at FROM (
+  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections
+  WHERE tenant_id = $1 AND deleted_at IS NULL AND channel IN ('facebook', 'instagram')
+    AND id < CASE WHEN $2::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $2::uuid END
+  OFFSET 0
+) AS l
+ORDER BY l.id DESC
+LIMIT $3
 `
 
-// Of all who connect or claim an account at once, one looks at a time. Taken after
-// the lock of the quota.
-func (q *Queries) LockAccount(ctx context.Context, channel string, accountID string) error {
-	_, err := q.db.Exec(ctx, lockAccount, channel, accountID)
+// What can be connected by a login, newest first; sorted as ListConnections is.
+func (q *Queries) ListGrantable(ctx context.Context, tenantID uuid.UUID, before *uuid.UUID, rowLimit int32) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, listGrantable, tenantID, before, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Channel,
+			&i.Name,
+			&i.ExternalID,
+			&i.PageID,
+			&i.Credentials,
+			&i.Status,
+			&i.AccountName,
+			&i.LastError,
+			&i.LastErrorAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockAccounts = `-- name: LockAccounts :exec
+SELECT pg_advisory_xact_lock(hashtext('primezap.accounts'), b.bucket)
+FROM (SELECT DISTINCT (hashtextextended(unnest($1::text[]), 0) & 1023)::integer AS bucket ORDER BY 1) AS b
+`
+
+// Of all who connect or claim an account at once, one looks at a time. The locks are
+// 1024 for all accounts, so that a login with a thousand pages takes no more of them, and
+// are taken in one order. Taken after the lock of the quota.
+func (q *Queries) LockAccounts(ctx context.Context, accounts []string) error {
+	_, err := q.db.Exec(ctx, lockAccounts, accounts)
 	return err
 }
 
@@ -320,6 +440,138 @@ SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, 
 // Held until the change commits, so that two merges do not lose each other's.
 func (q *Queries) LockConnection(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (Connection, error) {
 	row := q.db.QueryRow(ctx, lockConnection, iD, tenantID)
+	var i Connection
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Channel,
+		&i.Name,
+		&i.ExternalID,
+		&i.PageID,
+		&i.Credentials,
+		&i.Status,
+		&i.AccountName,
+		&i.LastError,
+		&i.LastErrorAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.DeletedAt,
+		&i.TokenRefused,
+		&i.GrantID,
+		&i.SubscribedFields,
+		&i.SubscriptionCheckAt,
+	)
+	return i, err
+}
+
+const lockConnections = `-- name: LockConnections :many
+SELECT id FROM connections WHERE id = ANY ($1::uuid[]) AND tenant_id = $2 AND deleted_at IS NULL ORDER BY id FOR UPDATE
+`
+
+// In the order in which everybody locks several.
+func (q *Queries) LockConnections(ctx context.Context, ids []uuid.UUID, tenantID uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, lockConnections, ids, tenantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []uuid.UUID
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockConnectionsOfGrant = `-- name: LockConnectionsOfGrant :many
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL ORDER BY id FOR UPDATE
+`
+
+func (q *Queries) LockConnectionsOfGrant(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, lockConnectionsOfGrant, tenantID, grantID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Channel,
+			&i.Name,
+			&i.ExternalID,
+			&i.PageID,
+			&i.Credentials,
+			&i.Status,
+			&i.AccountName,
+			&i.LastError,
+			&i.LastErrorAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockConnectionsOfPage = `-- name: LockConnectionsOfPage :many
+SELECT id, subscribed_fields FROM connections
+WHERE tenant_id = $1 AND deleted_at IS NULL AND (external_id = $2 OR page_id = $2) AND channel IN ('facebook', 'instagram')
+ORDER BY id FOR UPDATE
+`
+
+type LockConnectionsOfPageRow struct {
+	ID               uuid.UUID
+	SubscribedFields []string
+}
+
+// The page's own, and that of the Instagram account that is linked with it. What a
+// tenant has is read, as it is counted.
+func (q *Queries) LockConnectionsOfPage(ctx context.Context, tenantID uuid.UUID, page string) ([]LockConnectionsOfPageRow, error) {
+	rows, err := q.db.Query(ctx, lockConnectionsOfPage, tenantID, page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []LockConnectionsOfPageRow
+	for rows.Next() {
+		var i LockConnectionsOfPageRow
+		if err := rows.Scan(&i.ID, &i.SubscribedFields); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockReleasedConnection = `-- name: LockReleasedConnection :one
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
+`
+
+// The event that tells that it moved is the last one of it.
+func (q *Queries) LockReleasedConnection(ctx context.Context, id uuid.UUID) (Connection, error) {
+	row := q.db.QueryRow(ctx, lockReleasedConnection, id)
 	var i Connection
 	err := row.Scan(
 		&i.ID,
@@ -392,15 +644,34 @@ func (q *Queries) RefuseConnection(ctx context.Context, arg RefuseConnectionPara
 	return i, err
 }
 
-const releaseConnections = `-- name: ReleaseConnections :one
-SELECT d.released::integer AS released FROM release_connections($1, $2, $3) AS d(released)
+const releaseConnections = `-- name: ReleaseConnections :many
+SELECT d.released::uuid AS id, d.own::boolean AS own FROM release_connections($1, $2, $3) AS d(released, own)
 `
 
-func (q *Queries) ReleaseConnections(ctx context.Context, channel string, externalID string, pageID *string) (int32, error) {
-	row := q.db.QueryRow(ctx, releaseConnections, channel, externalID, pageID)
-	var released int32
-	err := row.Scan(&released)
-	return released, err
+type ReleaseConnectionsRow struct {
+	ID  uuid.UUID
+	Own bool
+}
+
+// Those that are deleted by it.
+func (q *Queries) ReleaseConnections(ctx context.Context, channel string, externalID string, pageID *string) ([]ReleaseConnectionsRow, error) {
+	rows, err := q.db.Query(ctx, releaseConnections, channel, externalID, pageID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []ReleaseConnectionsRow
+	for rows.Next() {
+		var i ReleaseConnectionsRow
+		if err := rows.Scan(&i.ID, &i.Own); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const resealConnection = `-- name: ResealConnection :execrows
@@ -432,11 +703,23 @@ func (q *Queries) SealedConnection(ctx context.Context, id uuid.UUID) (SealedCon
 	return i, err
 }
 
+const subscribeConnections = `-- name: SubscribeConnections :exec
+UPDATE connections SET subscribed_fields = $1::text[],
+  subscription_check_at = CASE WHEN $1::text[] IS NOT NULL THEN now() END
+WHERE id = ANY ($2::uuid[]) AND tenant_id = $3 AND deleted_at IS NULL
+`
+
+// Looked at by a worker at once, and then in its turn; without fields, never.
+func (q *Queries) SubscribeConnections(ctx context.Context, fields []string, ids []uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, subscribeConnections, fields, ids, tenantID)
+	return err
+}
+
 const updateConnection = `-- name: UpdateConnection :one
 UPDATE connections SET name = $1, page_id = $2, status = $3, credentials = $4,
   token_refused = $5, account_name = $6, last_error = $7,
-  last_error_at = $8, updated_at = now()
-WHERE id = $9 AND tenant_id = $10 AND deleted_at IS NULL
+  last_error_at = $8, grant_id = $9, updated_at = now()
+WHERE id = $10 AND tenant_id = $11 AND deleted_at IS NULL
 RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
 `
 
@@ -449,6 +732,7 @@ type UpdateConnectionParams struct {
 	AccountName  *string
 	LastError    *string
 	LastErrorAt  *time.Time
+	GrantID      *uuid.UUID
 	ID           uuid.UUID
 	TenantID     uuid.UUID
 }
@@ -463,6 +747,7 @@ func (q *Queries) UpdateConnection(ctx context.Context, arg UpdateConnectionPara
 		arg.AccountName,
 		arg.LastError,
 		arg.LastErrorAt,
+		arg.GrantID,
 		arg.ID,
 		arg.TenantID,
 	)

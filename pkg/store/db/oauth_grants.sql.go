@@ -7,9 +7,30 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
+
+const countGrants = `-- name: CountGrants :one
+SELECT count(*) FROM (SELECT FROM oauth_grants WHERE tenant_id = $1 LIMIT $2) AS counted
+`
+
+func (q *Queries) CountGrants(ctx context.Context, tenantID uuid.UUID, cap int32) (int64, error) {
+	row := q.db.QueryRow(ctx, countGrants, tenantID, cap)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
+const deleteGrant = `-- name: DeleteGrant :exec
+DELETE FROM oauth_grants WHERE id = $1 AND tenant_id = $2
+`
+
+func (q *Queries) DeleteGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, deleteGrant, iD, tenantID)
+	return err
+}
 
 const getGrant = `-- name: GetGrant :one
 SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE id = $1 AND tenant_id = $2
@@ -39,6 +60,147 @@ func (q *Queries) GetGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID
 	return i, err
 }
 
+const grantSeals = `-- name: GrantSeals :many
+SELECT id, coalesce(substring(credentials FROM 1 FOR 5) <> ALL ($1::bytea[]), false)::boolean AS outdated
+FROM oauth_grants WHERE id > $2 ORDER BY id LIMIT $3
+`
+
+type GrantSealsRow struct {
+	ID       uuid.UUID
+	Outdated bool
+}
+
+// The next grants in the order of ids, and whether their credentials begin otherwise
+// than with one of prefixes: key ids.
+func (q *Queries) GrantSeals(ctx context.Context, prefixes [][]byte, after uuid.UUID, rowLimit int32) ([]GrantSealsRow, error) {
+	rows, err := q.db.Query(ctx, grantSeals, prefixes, after, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []GrantSealsRow
+	for rows.Next() {
+		var i GrantSealsRow
+		if err := rows.Scan(&i.ID, &i.Outdated); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const holdGrant = `-- name: HoldGrant :one
+SELECT id FROM oauth_grants WHERE id = $1 AND tenant_id = $2 AND status = 'active' FOR SHARE
+`
+
+// Until the transaction ends nobody refuses or removes it: what is connected by it is
+// seen by who does so next. No row: it is worth nothing any more.
+func (q *Queries) HoldGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, holdGrant, iD, tenantID)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
+const insertGrant = `-- name: InsertGrant :one
+INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes, expires_at, data_access_expires_at)
+VALUES ($1, $2, $3, $4, $5, $6::text[], $7::text[], $8, $9)
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+`
+
+type InsertGrantParams struct {
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+	UserID              string
+	UserName            string
+	Credentials         []byte
+	Scopes              []string
+	MissingScopes       []string
+	ExpiresAt           *time.Time
+	DataAccessExpiresAt *time.Time
+}
+
+func (q *Queries) InsertGrant(ctx context.Context, arg InsertGrantParams) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, insertGrant,
+		arg.ID,
+		arg.TenantID,
+		arg.UserID,
+		arg.UserName,
+		arg.Credentials,
+		arg.Scopes,
+		arg.MissingScopes,
+		arg.ExpiresAt,
+		arg.DataAccessExpiresAt,
+	)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const listGrants = `-- name: ListGrants :many
+SELECT l.id, l.tenant_id, l.user_id, l.user_name, l.credentials, l.status, l.scopes, l.missing_scopes, l.granted_at, l.expires_at, l.data_access_expires_at, l.told_expires_at, l.told_data_access_at, l.check_at, l.created_at, l.updated_at FROM (SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE tenant_id = $1 OFFSET 0) AS l
+ORDER BY l.id DESC
+LIMIT $2
+`
+
+// Newest first: ids are UUIDv7. What a tenant has is sorted, as it is counted.
+func (q *Queries) ListGrants(ctx context.Context, tenantID uuid.UUID, rowLimit int32) ([]OauthGrant, error) {
+	rows, err := q.db.Query(ctx, listGrants, tenantID, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OauthGrant
+	for rows.Next() {
+		var i OauthGrant
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.UserID,
+			&i.UserName,
+			&i.Credentials,
+			&i.Status,
+			&i.Scopes,
+			&i.MissingScopes,
+			&i.GrantedAt,
+			&i.ExpiresAt,
+			&i.DataAccessExpiresAt,
+			&i.ToldExpiresAt,
+			&i.ToldDataAccessAt,
+			&i.CheckAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockGrant = `-- name: LockGrant :one
 SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE id = $1 AND tenant_id = $2 FOR UPDATE
 `
@@ -65,5 +227,200 @@ func (q *Queries) LockGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUI
 		&i.CreatedAt,
 		&i.UpdatedAt,
 	)
+	return i, err
+}
+
+const lockGrantOfUser = `-- name: LockGrantOfUser :one
+SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE tenant_id = $1 AND user_id = $2 FOR UPDATE
+`
+
+func (q *Queries) LockGrantOfUser(ctx context.Context, tenantID uuid.UUID, userID string) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, lockGrantOfUser, tenantID, userID)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const refreshGrant = `-- name: RefreshGrant :one
+UPDATE oauth_grants SET credentials = $1, scopes = $2::text[], missing_scopes = $3::text[],
+  expires_at = $4, data_access_expires_at = $5,
+  told_expires_at = CASE WHEN expires_at IS NOT DISTINCT FROM $4 THEN told_expires_at END,
+  told_data_access_at = CASE WHEN data_access_expires_at IS NOT DISTINCT FROM $5 THEN told_data_access_at END,
+  updated_at = now()
+WHERE id = $6 AND tenant_id = $7
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+`
+
+type RefreshGrantParams struct {
+	Credentials         []byte
+	Scopes              []string
+	MissingScopes       []string
+	ExpiresAt           *time.Time
+	DataAccessExpiresAt *time.Time
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+}
+
+// With another token of the same login.
+func (q *Queries) RefreshGrant(ctx context.Context, arg RefreshGrantParams) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, refreshGrant,
+		arg.Credentials,
+		arg.Scopes,
+		arg.MissingScopes,
+		arg.ExpiresAt,
+		arg.DataAccessExpiresAt,
+		arg.ID,
+		arg.TenantID,
+	)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const refuseGrant = `-- name: RefuseGrant :one
+UPDATE oauth_grants SET status = 'reconnect', credentials = NULL, updated_at = now()
+WHERE id = $1 AND tenant_id = $2
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+`
+
+func (q *Queries) RefuseGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, refuseGrant, iD, tenantID)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const renewGrant = `-- name: RenewGrant :one
+UPDATE oauth_grants SET user_name = $1, credentials = $2, status = 'active', scopes = $3::text[],
+  missing_scopes = $4::text[], granted_at = now(), expires_at = $5, data_access_expires_at = $6,
+  told_expires_at = CASE WHEN expires_at IS NOT DISTINCT FROM $5 THEN told_expires_at END,
+  told_data_access_at = CASE WHEN data_access_expires_at IS NOT DISTINCT FROM $6 THEN told_data_access_at END,
+  check_at = now(), updated_at = now()
+WHERE id = $7 AND tenant_id = $8
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+`
+
+type RenewGrantParams struct {
+	UserName            string
+	Credentials         []byte
+	Scopes              []string
+	MissingScopes       []string
+	ExpiresAt           *time.Time
+	DataAccessExpiresAt *time.Time
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+}
+
+// After another login. Ends that are others than before have not been told of.
+func (q *Queries) RenewGrant(ctx context.Context, arg RenewGrantParams) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, renewGrant,
+		arg.UserName,
+		arg.Credentials,
+		arg.Scopes,
+		arg.MissingScopes,
+		arg.ExpiresAt,
+		arg.DataAccessExpiresAt,
+		arg.ID,
+		arg.TenantID,
+	)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
+}
+
+const resealGrant = `-- name: ResealGrant :execrows
+UPDATE oauth_grants SET credentials = $1 WHERE id = $2 AND credentials = $3
+`
+
+// Compares and swaps: a token that was stored meanwhile stands. The meaning is the same.
+func (q *Queries) ResealGrant(ctx context.Context, credentials []byte, iD uuid.UUID, oldCredentials []byte) (int64, error) {
+	result, err := q.db.Exec(ctx, resealGrant, credentials, iD, oldCredentials)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const sealedGrant = `-- name: SealedGrant :one
+SELECT tenant_id, credentials FROM oauth_grants WHERE id = $1 AND credentials IS NOT NULL
+`
+
+type SealedGrantRow struct {
+	TenantID    uuid.UUID
+	Credentials []byte
+}
+
+func (q *Queries) SealedGrant(ctx context.Context, id uuid.UUID) (SealedGrantRow, error) {
+	row := q.db.QueryRow(ctx, sealedGrant, id)
+	var i SealedGrantRow
+	err := row.Scan(&i.TenantID, &i.Credentials)
 	return i, err
 }

@@ -14,9 +14,10 @@
 //
 // Others were asked for, and are not given up before they are done:
 //
-//	erasure          erases what is stored of a contact
-//	tenant_deletion  removes what is stored of a tenant
-//	replay           delivers stored events again; given up after an hour of failures
+//	connection_moved  tells a tenant that another one has an account that it had connected
+//	erasure           erases what is stored of a contact
+//	tenant_deletion   removes what is stored of a tenant
+//	replay            delivers stored events again; given up after an hour of failures
 //
 // Each may be interrupted anywhere, and run twice at a time: every step is a
 // transaction of its own that can be repeated. A job works at most 20 s, then
@@ -93,6 +94,7 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newReplayer(s, js, log)),
+		river.AddWorkerSafely(workers, newMoveTeller(s)),
 	}
 	if err := errors.Join(adders...); err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)

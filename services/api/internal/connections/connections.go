@@ -17,7 +17,6 @@ import (
 	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/problem"
-	"github.com/primezap/primezap/pkg/quota"
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
@@ -97,7 +96,7 @@ func (s *Service) CreateConnection(ctx context.Context, req openapi.CreateConnec
 	tenant := tenantOf(ctx)
 	var row db.Connection
 	err := s.Store.InTenant(ctx, tenant, func(q *db.Queries) (err error) {
-		if err := s.room(ctx, q, tenant); err != nil {
+		if err := connection.Room(ctx, q, tenant, s.Max); err != nil {
 			return err
 		}
 		if row, err = connection.Create(ctx, q, s.Vault, tenant, account); err != nil {
@@ -124,14 +123,6 @@ func (s *Service) CreateConnection(ctx context.Context, req openapi.CreateConnec
 		Body:    connection.Show(row),
 		Headers: openapi.CreateConnection201ResponseHeaders{Location: new(path + row.ID.String())},
 	}, nil
-}
-
-// room makes sure that the tenant may have one more connection.
-func (s *Service) room(ctx context.Context, q *db.Queries, tenant uuid.UUID) error {
-	kind := quota.Kind{Name: "connections", Policy: "connections", Type: problem.TypeConnectionLimit, Max: s.Max}
-	return kind.Take(ctx, q, tenant, func(ctx context.Context, tenant uuid.UUID, most int32) (int64, error) {
-		return q.CountConnections(ctx, db.CountConnectionsParams{TenantID: tenant, Cap: most})
-	})
 }
 
 // GetConnection serves GET /api/connections/{id}.
@@ -172,10 +163,7 @@ func (s *Service) DeleteConnection(ctx context.Context, req openapi.DeleteConnec
 		if err != nil {
 			return store.Found(err)
 		}
-		if err := connection.Delete(ctx, q, row); err != nil {
-			return err
-		}
-		return record(ctx, q, "connection.deleted", &row, nil)
+		return connection.Delete(ctx, q, actorOf(ctx), row)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("delete connection %s: %w", id, err)
@@ -199,4 +187,9 @@ func record(ctx context.Context, q *db.Queries, action string, before, after *db
 func tenantOf(ctx context.Context) uuid.UUID {
 	p, _ := auth.FromContext(ctx)
 	return p.Tenant
+}
+
+func actorOf(ctx context.Context) string {
+	p, _ := auth.FromContext(ctx)
+	return p.Actor
 }
