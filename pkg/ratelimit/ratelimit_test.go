@@ -515,7 +515,8 @@ func TestLimiter_DeletedMeanwhile(t *testing.T) {
 				if _, err := q.LockConnection(t.Context(), c.ID, f.tenant); err != nil {
 					return err
 				}
-				if err := errors.Join(q.DeleteConnection(t.Context(), c.ID, f.tenant), q.ForgetRateLimits(t.Context(), c.ID)); err != nil {
+				_, err := q.DeleteConnection(t.Context(), c.ID, f.tenant)
+				if err := errors.Join(err, q.ForgetRateLimits(t.Context(), c.ID)); err != nil {
 					return err
 				}
 				go func() {

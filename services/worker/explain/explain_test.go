@@ -448,7 +448,7 @@ func apiQueries() []query {
 			_ = q.RefundRateLimits(ctx, db.RefundRateLimitsParams{ConnectionID: connectionOf(200), N: 1, Kinds: rateLimitKinds, Starts: []time.Time{from, from, from}})
 		}},
 		{name: "ForgetRateLimits", rows: 10, call: func(q *db.Queries) { _ = q.ForgetRateLimits(ctx, connectionOf(200)) }},
-		{name: "DeleteConnection", rows: 4, call: func(q *db.Queries) { _ = q.DeleteConnection(ctx, connectionOf(200), tenant) }},
+		{name: "DeleteConnection", rows: 4, call: func(q *db.Queries) { _, _ = q.DeleteConnection(ctx, connectionOf(200), tenant) }},
 		{name: "ListLogs", rows: 60, call: func(q *db.Queries) {
 			_, _ = q.ListLogs(ctx, db.ListLogsParams{WebhookID: hook(7), FromTime: from, ToTime: to, RowLimit: 20})
 		}},
