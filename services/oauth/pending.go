@@ -16,8 +16,6 @@ var errPending = problem.New(501, "", "not served yet")
 // pendingActions are those of POST /api/oauth/facebook.
 func pendingActions() []facebook.Action {
 	return []facebook.Action{
-		facebook.On("get_auth_url", func(context.Context, openapi.GetAuthURLAction) (any, error) { return nil, errPending }),
-		facebook.On("exchange_code", func(context.Context, openapi.ExchangeCodeAction) (any, error) { return nil, errPending }),
 		facebook.On("subscribe_webhook", func(context.Context, openapi.SubscribeWebhookAction) (any, error) { return nil, errPending }),
 		facebook.On("unsubscribe_webhook", func(context.Context, openapi.UnsubscribeWebhookAction) (any, error) { return nil, errPending }),
 		facebook.On("list_connections", func(context.Context, openapi.ListConnectionsAction) (any, error) { return nil, errPending }).Stored(),

@@ -13,10 +13,15 @@ import (
 	contract "github.com/primezap/primezap/api"
 	"github.com/primezap/primezap/pkg/access"
 	"github.com/primezap/primezap/pkg/auth"
+	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/httpapi"
+	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/meta"
+	"github.com/primezap/primezap/pkg/meta/login"
+	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/oauth/internal/consent"
 	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
@@ -52,8 +57,30 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Server: server, cfg: cfg, deps: deps, graph: graph}
-	actions := pendingActions()
-	h := handlers{facebook.New(cfg.Login.Missing(&cfg.Meta), cfg.ActionsPerMinute, actions...), rest{pending{}}}
+	app, err := login.New(cfg.Login, cfg.Meta, graph, time.Now)
+	if err != nil {
+		return nil, fmt.Errorf("log in to Facebook: %w", err)
+	}
+	missing := cfg.Login.Missing(&cfg.Meta)
+	var states *login.States
+	if len(missing) == 0 {
+		if states, err = login.NewStates(cfg.Login.StateKey, time.Now); err != nil {
+			return nil, fmt.Errorf("log in to Facebook: %w", err)
+		}
+	}
+	inserter, err := jobs.NewInserter()
+	if err != nil {
+		return nil, err
+	}
+	connector := &connection.Connector{
+		Vault: deps.Vault, Limiter: ratelimit.New(deps.Store, cfg.RateLimits), Jobs: inserter, Max: cfg.MaxConnections,
+	}
+	logins := &consent.Service{
+		Login: cfg.Login, App: app, States: states, Store: deps.Store, Vault: deps.Vault, Connector: connector,
+		Simulated: cfg.Simulated, Times: consent.DefaultTimes(),
+	}
+	actions := slices.Concat(logins.Actions(), pendingActions())
+	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), rest{pending{}}}
 	operations := s.Operations()
 	for _, id := range []string{"facebookOAuth", "facebookOAuthFunction"} {
 		operations[id] = slices.Concat([]echo.MiddlewareFunc{facebook.Private}, operations[id])

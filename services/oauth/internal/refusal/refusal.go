@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/primezap/primezap/pkg/connection"
+	"github.com/primezap/primezap/pkg/grant"
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/problem"
@@ -22,6 +23,9 @@ func Of(err error) error {
 	}
 	if _, done := errors.AsType[*problem.Problem](err); done {
 		return err
+	}
+	if errors.Is(err, login.ErrApp) {
+		return said(ofApp(err), err)
 	}
 	for _, known := range sentinels {
 		if errors.Is(err, known.err) {
@@ -83,6 +87,17 @@ var sentinels = []struct {
 	{login.ErrNotConfigured, func() *problem.Problem {
 		return problem.Unavailable(0, "a setting is missing without which nobody can log in").WithType(problem.TypeOAuthNotConfigured)
 	}},
+	{grant.ErrStateUsed, func() *problem.Problem {
+		return problem.Conflict("the state was used before: " + anew).WithType(problem.TypeOAuthStateUsed)
+	}},
+	{grant.ErrReconnect, func() *problem.Problem { return Reconnect("Meta takes the user's token no more: log in again") }},
+	{grant.ErrReplaced, func() *problem.Problem {
+		return problem.Conflict("somebody logged in again meanwhile, or took it back: read what is connected now")
+	}},
+	{grant.ErrTooMany, func() *problem.Problem {
+		return problem.Forbidden("as many people as may have logged in for the tenant: disconnect one first")
+	}},
+	{connection.ErrGrant, func() *problem.Problem { return Reconnect("what the user had allowed was taken back meanwhile: log in again") }},
 	{connection.ErrTaken, func() *problem.Problem {
 		return problem.Conflict("the account is connected already").WithType(problem.TypeConnectionTaken)
 	}},
@@ -119,6 +134,16 @@ func Permission(detail string, missing ...string) *problem.Problem {
 	return p
 }
 
+// ofApp is the problem of an app that Meta does not take. One of a proof may also mean
+// that the token is not the app's.
+func ofApp(err error) *problem.Problem {
+	if failed, ok := errors.AsType[*meta.Error](err); ok && failed.Code == 100 {
+		return metaRefused("the token is another app's, or FACEBOOK_APP_SECRET is not the app's secret")
+	}
+	return problem.Unavailable(0, "Meta does not take the app's id and secret: FACEBOOK_APP_ID and FACEBOOK_APP_SECRET are to be looked at").
+		WithType(problem.TypeOAuthNotConfigured)
+}
+
 // ofMeta is the problem of what Meta answered.
 func ofMeta(e *meta.Error) *problem.Problem {
 	switch {
@@ -141,6 +166,9 @@ func words(ours string, e *meta.Error) string {
 	}
 	return fmt.Sprintf("%s: %s", ours, e.Message)
 }
+
+// Unusable is what Meta answered, and what nobody can go on with.
+func Unusable(detail string) *problem.Problem { return unreachable(detail) }
 
 func metaRefused(detail string) *problem.Problem {
 	return problem.New(http.StatusUnprocessableEntity, "", detail).WithType(problem.TypeMetaRefused)
