@@ -97,7 +97,9 @@ var sentinels = []struct {
 	{grant.ErrTooMany, func() *problem.Problem {
 		return problem.Forbidden("as many people as may have logged in for the tenant: disconnect one first")
 	}},
-	{connection.ErrGrant, func() *problem.Problem { return Reconnect("what the user had allowed was taken back meanwhile: log in again") }},
+	{connection.ErrGrant, func() *problem.Problem {
+		return Reconnect("what the user had allowed was taken back meanwhile: log in again")
+	}},
 	{connection.ErrTaken, func() *problem.Problem {
 		return problem.Conflict("the account is connected already").WithType(problem.TypeConnectionTaken)
 	}},
