@@ -24,14 +24,6 @@ func pendingActions() []facebook.Action {
 	}
 }
 
-func (pending) FacebookCallback(context.Context, openapi.FacebookCallbackRequestObject) (openapi.FacebookCallbackResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) FacebookCallbackInEnglish(context.Context, openapi.FacebookCallbackInEnglishRequestObject) (openapi.FacebookCallbackInEnglishResponseObject, error) {
-	return nil, errPending
-}
-
 func (pending) DeleteFacebookData(context.Context, openapi.DeleteFacebookDataRequestObject) (openapi.DeleteFacebookDataResponseObject, error) {
 	return nil, errPending
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/primezap/primezap/pkg/ratelimit"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
+	"github.com/primezap/primezap/services/oauth/internal/asked"
+	"github.com/primezap/primezap/services/oauth/internal/callback"
 	"github.com/primezap/primezap/services/oauth/internal/consent"
 	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
@@ -79,24 +81,39 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Login: cfg.Login, App: app, States: states, Store: deps.Store, Vault: deps.Vault, Connector: connector,
 		Simulated: cfg.Simulated, Times: consent.DefaultTimes(),
 	}
+	pages, err := callback.New(cfg.CORSOrigins)
+	if err != nil {
+		return nil, err
+	}
 	actions := slices.Concat(logins.Actions(), pendingActions())
-	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), rest{pending{}}}
+	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), pages, rest{pending{}}}
 	operations := s.Operations()
 	for _, id := range []string{"facebookOAuth", "facebookOAuthFunction"} {
 		operations[id] = slices.Concat([]echo.MiddlewareFunc{facebook.Private}, operations[id])
 	}
+	for _, id := range []string{"facebookCallback", "facebookCallbackInEnglish"} {
+		operations[id] = append(operations[id], asked.Middleware)
+	}
 	server.ServeOperations(s.Ready)
-	openapi.RegisterHandlersWithOptions(s.Router(), openapi.NewStrictHandler(h, nil), openapi.RegisterHandlersOptions{OperationMiddlewares: operations})
+	strict := openapi.NewStrictHandler(h, nil)
+	openapi.RegisterHandlersWithOptions(s.Router(), strict, openapi.RegisterHandlersOptions{OperationMiddlewares: operations})
+	headers := openapi.ServerInterfaceWrapper{Handler: strict} // of the pages: their GET without what is to be read
+	s.Router().HEAD("/integracoes/facebook/callback", headers.FacebookCallback, operations["facebookCallback"]...)
+	s.Router().HEAD("/oauth/facebook/callback", headers.FacebookCallbackInEnglish, operations["facebookCallbackInEnglish"]...)
 	return s, nil
 }
 
 // handlers implements the contract, a room for each subject.
 type handlers struct {
 	*facebook.Service
+	*callbackPage
 	rest
 }
 
-type rest struct{ pending }
+type (
+	callbackPage = callback.Service
+	rest         struct{ pending }
+)
 
 // Ready says why requests cannot be served now, nil if they can.
 func (s *Server) Ready(ctx context.Context) error {
