@@ -19,10 +19,11 @@ interface Answer<T> {
 
 /** Makes requests that the contract describes. */
 export class Api {
-  readonly #config: () => ClientConfig;
+  /** Where the API is, as it is now. */
+  readonly config: () => ClientConfig;
 
   constructor(config: () => ClientConfig) {
-    this.#config = config;
+    this.config = config;
   }
 
   /**
@@ -34,7 +35,7 @@ export class Api {
     options: RequestOptions = {},
     atLeastMs = 0,
   ): Promise<T> {
-    const config = this.#config();
+    const config = this.config();
     const timeoutMs = options.timeoutMs ?? Math.max(config.timeoutMs ?? defaultTimeoutMs, atLeastMs);
     options.signal?.throwIfAborted();
     // By hand: AbortSignal.any and .timeout leave timers and listeners behind after the request.

@@ -7,6 +7,7 @@ import { type Contacts, contacts } from "./contacts.js";
 import { type Conversations, conversations } from "./conversations.js";
 import { type CustomWebhooks, customWebhooks } from "./customWebhooks.js";
 import { type Events, events } from "./events.js";
+import { type FacebookOAuth, facebookOAuth } from "./facebookOAuth.js";
 import { type Erasures, erasures, type TenantDeletions, tenantDeletions } from "./privacy.js";
 
 /** The services, of one installation and for whom the token is. */
@@ -19,6 +20,7 @@ export interface Client {
   customWebhooks: CustomWebhooks;
   erasures: Erasures;
   events: Events;
+  facebookOAuth: FacebookOAuth;
   tenantDeletions: TenantDeletions;
 }
 
@@ -34,6 +36,7 @@ export function createClient(config: ClientConfig): Client {
     customWebhooks: customWebhooks(api),
     erasures: erasures(api),
     events: events(api),
+    facebookOAuth: facebookOAuth(api),
     tenantDeletions: tenantDeletions(api),
   };
 }

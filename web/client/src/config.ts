@@ -6,8 +6,10 @@ export interface ClientConfig {
   token: string | (() => string | Promise<string>);
   /** The tenant to act for, with a key that has the scope `platform`. */
   tenantId?: string;
-  /** Bounds each request. Default: 30 000, and 45 000 for a test call. */
+  /** Bounds each request. Default: 30 000; 45 000 for a test call, 50 000 for what Meta is asked. */
   timeoutMs?: number;
+  /** The path of the OAuth service, which also answers as an edge function does. Default: `/api/oauth/facebook`. */
+  facebookOAuthPath?: "/api/oauth/facebook" | "/functions/v1/facebook-oauth";
   /** Sends the requests. Default: the global `fetch`. */
   fetch?: (request: Request) => Promise<Response>;
 }

@@ -18,6 +18,14 @@ export {
   publish,
 } from "./events.js";
 export {
+  type FacebookLogin,
+  type FacebookOAuth,
+  type FlowOptions,
+  facebookOAuthService,
+  type LoginOptions,
+} from "./facebookOAuth.js";
+export { FacebookOAuthError, type FacebookOAuthReason, type MetaRefusal } from "./facebookPopup.js";
+export {
   type Erasures,
   erasuresService,
   type TenantDeletions,

@@ -21,6 +21,8 @@ export class ProblemError extends Error {
   readonly requestId: string | undefined;
   /** Seconds to wait before the next try, where the API said so. */
   readonly retryAfter: number | undefined;
+  /** The whole of it, with what only some types have, such as `metaCode` and `missingScopes`. */
+  readonly problem: Readonly<Problem>;
 
   constructor(problem: Problem, retryAfter?: number) {
     super(
@@ -36,6 +38,7 @@ export class ProblemError extends Error {
     this.errors = problem.errors ?? [];
     this.requestId = problem.requestId;
     this.retryAfter = retryAfter;
+    this.problem = problem;
   }
 }
 
