@@ -34,6 +34,7 @@ type fixture struct {
 	api, worker *store.Store
 	super       *store.Store
 	vault       *vault.Vault
+	jobs        *jobs.Inserter
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -50,6 +51,8 @@ func newFixture(t *testing.T) *fixture {
 	f.check(err)
 	f.vault, err = vault.Open(keyset)
 	f.check(err)
+	f.jobs, err = jobs.NewInserter()
+	f.check(err)
 	return f
 }
 
@@ -62,11 +65,8 @@ func (f *fixture) check(err error) {
 
 // connector connects at most so many connections of a tenant.
 func (f *fixture) connector(most int) *connection.Connector {
-	f.Helper()
-	inserter, err := jobs.NewInserter()
-	f.check(err)
 	limiter := ratelimit.New(f.api, ratelimit.Config{PerMinute: 60, PerHour: 1000, PerDay: 10_000})
-	return &connection.Connector{Vault: f.vault, Limiter: limiter, Jobs: inserter, Max: most}
+	return &connection.Connector{Vault: f.vault, Limiter: limiter, Jobs: f.jobs, Max: most}
 }
 
 func tenant() uuid.UUID { return uuid.Must(uuid.NewV7()) }
