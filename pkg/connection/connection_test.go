@@ -117,8 +117,7 @@ func (f *fixture) use(of, id uuid.UUID) (u connection.Usable, err error) {
 
 func (f *fixture) row(id uuid.UUID) db.Connection {
 	f.Helper()
-	rows, err := f.super.Pool().Query(f.Context(), "SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, "+
-		"last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1", id)
+	rows, err := f.super.Pool().Query(f.Context(), "SELECT * FROM connections WHERE id = $1", id)
 	f.check(err)
 	row, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[db.Connection])
 	f.check(err)

@@ -66,7 +66,7 @@ func TestInserter_Insert_WhatMustBeDoneIsNotGivenUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, job := range []river.JobArgs{jobs.Replay{ID: uuid.New()}, jobs.Erasure{ID: uuid.New()}, jobs.TenantDeletion{ID: uuid.New()}} {
+	for _, job := range []river.JobArgs{jobs.Replay{ID: uuid.New()}, jobs.Erasure{ID: uuid.New()}, jobs.TenantDeletion{ID: uuid.New()}, jobs.ConnectionMoved{ID: uuid.New()}} {
 		err := pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error { return inserter.Insert(t.Context(), tx, job) })
 		if err != nil {
 			t.Fatal(err)

@@ -54,6 +54,11 @@ func account(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-c000-%012d", n))
 }
 
+// grantOf is the id of the nth grant; connection and grant of a number belong together.
+func grantOf(n int) uuid.UUID {
+	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-e000-%012d", n))
+}
+
 // person is the id of the nth contact.
 func person(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-d000-%012d", n))
@@ -118,11 +123,17 @@ INSERT INTO audit_log (id, tenant_id, created_at, actor, action, subject_type, s
 INSERT INTO connections (id, tenant_id, channel, name, external_id, credentials) -- the tenant has one of each 200
 	SELECT ('0198f000-0000-7000-c000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
 		'whatsapp', 'n', n::text, '\x0100000001' FROM generate_series(0, 19999) AS n;
+UPDATE connections SET grant_id = ('0198f000-0000-7000-e000-' || right(id::text, 12))::uuid;
 INSERT INTO connections (id, tenant_id, channel, name, external_id, deleted_at) -- the tenant deleted as many
 	SELECT ('0198f000-0000-7000-c000-' || lpad((n * 20)::text, 11, '0') || 'a')::uuid, '0198f000-0000-7000-8000-000000000001', 'whatsapp', 'n', n::text, now()
 	FROM generate_series(0, 99) AS n;
 INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
 	SELECT id, w, tenant_id, 60, now(), now() FROM connections, unnest(ARRAY['per_minute', 'per_hour', 'per_day']) AS w;
+INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes) -- the tenant has one of each 200
+	SELECT ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
+		n::text, 'n', '\x0100000001', '{}', '{}' FROM generate_series(0, 19999) AS n;
+INSERT INTO oauth_states (tenant_id, nonce, expires_at)
+	SELECT CASE WHEN n % 10 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, n::text, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO contacts (id, tenant_id, name, source, merged_into) -- a hundredth are the same person as another
 	SELECT ('0198f000-0000-7000-d000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp',
 		CASE WHEN n % 100 = 99 THEN ('0198f000-0000-7000-d000-' || lpad((n - 1)::text, 12, '0'))::uuid END FROM generate_series(0, 19999) AS n;
@@ -313,6 +324,19 @@ func workerQueries() []query {
 		{name: "PurgeMessages", rows: 400, call: func(q *db.Queries) { _, _ = q.PurgeMessages(ctx, uuid.Max, 100) }},
 		{name: "ConnectionSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.ConnectionSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, account(500), 100) }},
 		{name: "SealedConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedConnection(ctx, account(7)) }},
+		{name: "GrantSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.GrantSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, grantOf(500), 100) }},
+		{name: "SealedGrant", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedGrant(ctx, grantOf(200)) }},
+		{name: "ResealGrant", rows: 4, call: func(q *db.Queries) {
+			_, _ = q.ResealGrant(ctx, []byte{1}, grantOf(200), []byte("\x01\x00\x00\x00\x01"))
+		}},
+		{name: "LockGrant", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.LockGrant(ctx, grantOf(200), tenant) }},
+		{name: "LockConnectionsOfGrant", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.LockConnectionsOfGrant(ctx, tenant, new(grantOf(200))) }},
+		{name: "LockReleasedConnection", rows: 2, call: func(q *db.Queries) {
+			_, _ = q.LockReleasedConnection(ctx, uuid.MustParse("0198f000-0000-7000-c000-00000000020a"))
+		}},
+		{name: "ForgetGrant", rows: 3 * 100, call: func(q *db.Queries) { _ = q.ForgetGrant(ctx, tenant, new(grantOf(400))) }},
+		{name: "RefuseGrant", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.RefuseGrant(ctx, grantOf(400), tenant) }},
+		{name: "DeleteGrant", rows: 3 * 100, call: func(q *db.Queries) { _ = q.DeleteGrant(ctx, grantOf(400), tenant) }},
 		{name: "ResealConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.ResealConnection(ctx, []byte{1}, account(7), []byte{}) }},
 		{name: "SealedWebhook", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedWebhook(ctx, hook(7)) }},
 		{name: "ResealWebhook", rows: 2, call: func(q *db.Queries) {
@@ -416,6 +440,19 @@ func apiQueries() []query {
 	connectionInMiddle, rateLimitKinds := connectionOf(10_000), []string{"per_minute", "per_hour", "per_day"}
 	return []query{
 		// A tenant has a hundred by default: all it has is sorted.
+		{name: "ListGrants", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.ListGrants(ctx, tenant, 100) }},
+		{name: "CountGrants", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.CountGrants(ctx, tenant, 100) }},
+		{name: "LockGrantOfUser", rows: 2, call: func(q *db.Queries) { _, _ = q.LockGrantOfUser(ctx, tenant, "200") }},
+		{name: "HoldGrant", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.HoldGrant(ctx, grantOf(200), tenant) }},
+		{name: "UseState", rows: 2, call: func(q *db.Queries) { _, _ = q.UseState(ctx, tenant, "fresh", from) }},
+		{name: "ListGrantable", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.ListGrantable(ctx, tenant, nil, 20) }},
+		{name: "LockConnections", rows: 3 * 100, call: func(q *db.Queries) {
+			_, _ = q.LockConnections(ctx, []uuid.UUID{connectionOf(200), connectionOf(400), connectionOf(600)}, tenant)
+		}},
+		{name: "LockConnectionsOfPage", rows: 3 * 100, call: func(q *db.Queries) { _, _ = q.LockConnectionsOfPage(ctx, tenant, "200") }},
+		{name: "SubscribeConnections", rows: 3 * 100, call: func(q *db.Queries) {
+			_ = q.SubscribeConnections(ctx, []string{"messages"}, []uuid.UUID{connectionOf(200), connectionOf(400)}, tenant)
+		}},
 		{name: "ListConnections", rows: 3 * 100, call: func(q *db.Queries) {
 			_, _ = q.ListConnections(ctx, db.ListConnectionsParams{TenantID: tenant, RowLimit: 20})
 		}},
