@@ -165,7 +165,7 @@ func choicesOf(doc *contractDocument, ref string) (refs []string) {
 
 // unserved are operations that no service answers yet.
 var unserved = []string{
-	"facebookOAuth", "facebookOAuthFunction", "facebookCallback", "facebookCallbackInEnglish",
+	"facebookCallback", "facebookCallbackInEnglish",
 	"deauthorizeFacebook", "deleteFacebookData", "getFacebookDataDeletion",
 }
 
