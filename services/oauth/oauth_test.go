@@ -279,3 +279,19 @@ func (f *fixture) count(query string, args ...any) (n int) {
 	f.check(f.worker.Pool().QueryRow(f.Context(), "SELECT count(*) FROM "+query, args...).Scan(&n))
 	return n
 }
+
+// behind is one more server, whose Meta answers some paths as told instead.
+func (f *fixture) behind(instead func(path string) (body string, ok bool)) *httptest.Server {
+	f.Helper()
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, ok := instead(r.URL.Path); ok {
+			_, _ = io.WriteString(w, body)
+			return
+		}
+		f.graph.ServeHTTP(w, r)
+	}))
+	f.Cleanup(proxy.Close)
+	cfg := f.config
+	cfg.Meta.GraphURL = proxy.URL
+	return f.serve(cfg)
+}
