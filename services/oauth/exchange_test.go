@@ -512,6 +512,17 @@ func TestExchange_Again(t *testing.T) {
 	if row.Name != "Ours" || row.Status != "active" || f.token(page) != second.Pages[0].AccessToken {
 		t.Errorf("the connection is %+v", row)
 	}
+	var all sync.WaitGroup // at once, too
+	for range 4 {
+		at := f.begin()
+		given := f.consent(at, metatest.Choice{}).Get("code")
+		all.Go(func() {
+			if a := f.action("exchange_code", code(given, at.State)); a.status != http.StatusOK {
+				t.Errorf("status %d: %s", a.status, a.body)
+			}
+		})
+	}
+	all.Wait()
 	if n := f.count("oauth_grants"); n != 1 {
 		t.Errorf("%d grants", n)
 	}

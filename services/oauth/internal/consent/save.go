@@ -27,37 +27,43 @@ func (s *Service) save(ctx context.Context, p auth.Principal, f *found) (*stored
 	ctx, cancel := context.WithTimeout(ctx, s.Times.Storing)
 	defer cancel()
 	var result *stored
-	err := s.Store.InTenant(ctx, p.Tenant, func(q *db.Queries) error {
-		// The locks of the accounts come before that of the grant.
-		if err := s.Connector.Lock(ctx, q, p.Tenant, f.connectable(uuid.Nil)...); err != nil {
-			return err
-		}
-		row, err := grant.Save(ctx, q, s.Vault, p.Tenant, p.Actor, grant.Login{
-			UserID: f.user.ID, UserName: f.user.Name,
-			Permission: grant.Permission{
-				Token: f.token.AccessToken, ExpiresAt: f.token.ExpiresAt, DataAccessExpiresAt: f.info.DataAccessExpiresAt,
-				Scopes: f.granted, Missing: f.missing,
-			},
-		})
-		if err != nil {
-			return err
-		}
-		accounts := f.connectable(row.ID)
-		outcomes, err := s.Connector.Connect(ctx, q, p.Tenant, p.Actor, accounts)
-		if err != nil {
-			return err
-		}
-		result = &stored{grant: row.ID, connections: make([]*uuid.UUID, len(outcomes))}
-		for i, o := range outcomes {
-			if o.Err != nil {
-				result.warnings = append(result.warnings, unconnected(accounts[i], o.Err))
-				continue
-			}
-			result.connections[i] = &o.Connection.ID
-		}
-		return nil
+	err := s.Store.InTenant(ctx, p.Tenant, func(q *db.Queries) (err error) {
+		result, err = s.connect(ctx, q, p, f)
+		return err
 	})
 	return result, err
+}
+
+// connect is the transaction.
+func (s *Service) connect(ctx context.Context, q *db.Queries, p auth.Principal, f *found) (*stored, error) {
+	// The locks of the accounts come before that of the grant.
+	if err := s.Connector.Lock(ctx, q, p.Tenant, f.connectable(uuid.Nil)...); err != nil {
+		return nil, err
+	}
+	row, err := grant.Save(ctx, q, s.Vault, p.Tenant, p.Actor, grant.Login{
+		UserID: f.user.ID, UserName: f.user.Name,
+		Permission: grant.Permission{
+			Token: f.token.AccessToken, ExpiresAt: f.token.ExpiresAt, DataAccessExpiresAt: f.info.DataAccessExpiresAt,
+			Scopes: f.granted, Missing: f.missing,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	accounts := f.connectable(row.ID)
+	outcomes, err := s.Connector.Connect(ctx, q, p.Tenant, p.Actor, accounts)
+	if err != nil {
+		return nil, err
+	}
+	result := &stored{grant: row.ID, connections: make([]*uuid.UUID, len(outcomes))}
+	for i, o := range outcomes {
+		if o.Err != nil {
+			result.warnings = append(result.warnings, unconnected(accounts[i], o.Err))
+			continue
+		}
+		result.connections[i] = &o.Connection.ID
+	}
+	return result, nil
 }
 
 // unconnected says why an account is not connected.

@@ -103,7 +103,7 @@ func (s *Service) which(body []byte) (Action, error) {
 
 // NotConfigured says which settings are missing.
 func NotConfigured(missing []string) *problem.Problem {
-	return problem.Unavailable(0, strings.Join(missing, ", ")+" not set").WithType(problem.TypeOAuthNotConfigured)
+	return problem.Unavailable(0, "not set: "+strings.Join(missing, ", ")).WithType(problem.TypeOAuthNotConfigured)
 }
 
 // Tenant is whose request it is.
