@@ -77,6 +77,18 @@ func (ConnectionMoved) Kind() string { return "connection_moved" }
 // InsertOpts puts it behind what keeps house.
 func (ConnectionMoved) InsertOpts() river.InsertOpts { return untilDone }
 
+// GrantWithdrawal ends what a user of Facebook had allowed, for whichever tenants: the
+// row of oauth_withdrawals with ID.
+type GrantWithdrawal struct {
+	ID uuid.UUID `json:"id"`
+}
+
+// Kind is what River calls the job.
+func (GrantWithdrawal) Kind() string { return "grant_withdrawal" }
+
+// InsertOpts puts it behind what keeps house.
+func (GrantWithdrawal) InsertOpts() river.InsertOpts { return untilDone }
+
 // Inserter inserts jobs. It runs none.
 type Inserter struct{ client *river.Client[pgx.Tx] }
 

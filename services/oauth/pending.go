@@ -23,15 +23,3 @@ func pendingActions() []facebook.Action {
 		facebook.On("disconnect", func(context.Context, openapi.DisconnectAction) (any, error) { return nil, errPending }),
 	}
 }
-
-func (pending) DeleteFacebookData(context.Context, openapi.DeleteFacebookDataRequestObject) (openapi.DeleteFacebookDataResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) GetFacebookDataDeletion(context.Context, openapi.GetFacebookDataDeletionRequestObject) (openapi.GetFacebookDataDeletionResponseObject, error) {
-	return nil, errPending
-}
-
-func (pending) DeauthorizeFacebook(context.Context, openapi.DeauthorizeFacebookRequestObject) (openapi.DeauthorizeFacebookResponseObject, error) {
-	return nil, errPending
-}

@@ -26,6 +26,7 @@ import (
 	"github.com/primezap/primezap/services/oauth/internal/consent"
 	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
+	"github.com/primezap/primezap/services/oauth/internal/withdrawal"
 )
 
 // Deps are what a server works with. It closes none of them.
@@ -85,13 +86,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	takenBack := &withdrawal.Service{Store: deps.Store, Jobs: inserter, Secrets: cfg.Meta.Secrets(), PublicURL: cfg.PublicURL}
 	actions := slices.Concat(logins.Actions(), pendingActions())
-	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), pages, rest{pending{}}}
+	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), pages, takenBack, rest{pending{}}}
 	operations := s.Operations()
 	for _, id := range []string{"facebookOAuth", "facebookOAuthFunction"} {
 		operations[id] = slices.Concat([]echo.MiddlewareFunc{facebook.Private}, operations[id])
 	}
-	for _, id := range []string{"facebookCallback", "facebookCallbackInEnglish"} {
+	for _, id := range []string{"deauthorizeFacebook", "deleteFacebookData"} {
+		operations[id] = append(operations[id], withdrawal.Form, asked.Middleware)
+	}
+	for _, id := range []string{"facebookCallback", "facebookCallbackInEnglish", "getFacebookDataDeletion"} {
 		operations[id] = append(operations[id], asked.Middleware)
 	}
 	server.ServeOperations(s.Ready)
@@ -100,6 +105,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	headers := openapi.ServerInterfaceWrapper{Handler: strict} // of the pages: their GET without what is to be read
 	s.Router().HEAD("/integracoes/facebook/callback", headers.FacebookCallback, operations["facebookCallback"]...)
 	s.Router().HEAD("/oauth/facebook/callback", headers.FacebookCallbackInEnglish, operations["facebookCallbackInEnglish"]...)
+	s.Router().HEAD("/oauth/facebook/data-deletion/:code", headers.GetFacebookDataDeletion, operations["getFacebookDataDeletion"]...)
 	return s, nil
 }
 
@@ -107,11 +113,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 type handlers struct {
 	*facebook.Service
 	*callbackPage
+	*withdrawals
 	rest
 }
 
 type (
 	callbackPage = callback.Service
+	withdrawals  = withdrawal.Service
 	rest         struct{ pending }
 )
 

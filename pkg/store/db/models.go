@@ -144,6 +144,18 @@ type OauthGrant struct {
 	UpdatedAt           time.Time
 }
 
+type OauthWithdrawal struct {
+	ID          uuid.UUID
+	Kind        string
+	Code        string
+	Request     []byte
+	UserID      *string
+	IssuedAt    time.Time
+	RequestedAt time.Time
+	CompletedAt *time.Time
+	Place       uuid.UUID
+}
+
 type Replay struct {
 	ID         uuid.UUID
 	TenantID   uuid.UUID

@@ -12,6 +12,22 @@ import (
 	"github.com/google/uuid"
 )
 
+const purgeStates = `-- name: PurgeStates :execrows
+DELETE FROM oauth_states s WHERE (s.tenant_id, s.nonce) IN (
+  SELECT p.tenant_id, p.nonce FROM oauth_states p WHERE p.expires_at < now() - interval '1 hour' ORDER BY p.expires_at LIMIT $1
+  FOR UPDATE SKIP LOCKED)
+`
+
+// What has expired is refused for that, used or not. An hour more, for the clocks of
+// those who say so.
+func (q *Queries) PurgeStates(ctx context.Context, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, purgeStates, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const useState = `-- name: UseState :execrows
 INSERT INTO oauth_states (tenant_id, nonce, expires_at) VALUES ($1, $2, $3)
 ON CONFLICT (tenant_id, nonce) DO NOTHING

@@ -316,6 +316,12 @@ func workerQueries() []query {
 		{name: "KeptEvents", rows: 2 * batch, call: func(q *db.Queries) { _, _ = q.KeptEvents(ctx, seqs, 0) }},
 		{name: "RemoveReplaysOf", rows: 5 * 100, call: func(q *db.Queries) { _, _ = q.RemoveReplaysOf(ctx, tenant, 100) }},
 		{name: "PurgeReplays", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeReplays(ctx, &later, 100) }},
+		{name: "PurgeStates", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeStates(ctx, 100) }},
+		{name: "PurgeWithdrawals", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeWithdrawals(ctx, &later, 100) }},
+		{name: "WithdrawnGrants", rows: 200, call: func(q *db.Queries) {
+			_, _ = q.WithdrawnGrants(ctx, db.WithdrawnGrantsParams{UserID: "7", Until: later, RowLimit: 50})
+		}},
+		{name: "WithdrawalOfCode", rows: 2, call: func(q *db.Queries) { _, _ = q.WithdrawalOfCode(ctx, "code7") }},
 		{name: "PurgeBodies", rows: 2000, call: func(q *db.Queries) { _, _ = q.PurgeBodies(ctx, 0, 1000, 100) }},
 		{name: "PurgeWebhooks", rows: 100, call: func(q *db.Queries) { _, _ = q.PurgeWebhooks(ctx, &later, 10) }},
 		{name: "PurgeAudit", rows: 500, call: func(q *db.Queries) { _, _ = q.PurgeAudit(ctx, time.Now().Add(-300*24*time.Hour), 100) }},

@@ -94,6 +94,7 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newReplayer(s, js, log)),
+		river.AddWorkerSafely(workers, newWithdrawer(s, log)),
 		river.AddWorkerSafely(workers, newMoveTeller(s)),
 	}
 	if err := errors.Join(adders...); err != nil {

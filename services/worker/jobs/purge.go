@@ -25,7 +25,9 @@ const (
 	keepWebhooks = 30 * 24 * time.Hour
 	keepReplays  = 30 * 24 * time.Hour  // after their end
 	keepAudit    = 400 * 24 * time.Hour // unless configured
-	keepUpdates  = 30 * 24 * time.Hour  // what channels told beside messages
+	// Whoever asked for their data to be deleted may see for long that it was.
+	keepWithdrawals = 400 * 24 * time.Hour
+	keepUpdates     = 30 * 24 * time.Hour // what channels told beside messages
 )
 
 // purgeArgs is the job that removes rows that have had their time.
@@ -48,12 +50,13 @@ func newPurger(s *store.Store, auditRetention, messageRetention time.Duration, l
 
 // Work removes exhausted queue rows whose time is up, bodies that were kept for
 // queue rows that are gone, old idempotency keys, deleted webhooks, replays that
-// ended long ago, what the audit log need not keep any longer, old messages, and what
+// ended long ago, withdrawals that were done long ago, states of logins that have
+// expired, what the audit log need not keep any longer, old messages, and what
 // channels told beside them. Contacts and conversations stay.
 func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 	q := p.store.Queries()
 	now := time.Now()
-	deletedBefore, finishedBefore := now.Add(-keepWebhooks), now.Add(-keepReplays)
+	deletedBefore, finishedBefore, completedBefore := now.Add(-keepWebhooks), now.Add(-keepReplays), now.Add(-keepWithdrawals)
 	all := []chunks{
 		{"exhausted deliveries", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeExhausted(ctx, purgeChunk)
@@ -74,6 +77,11 @@ func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 			return q.PurgeUpdates(ctx, firstID(now.Add(-keepUpdates)), purgeChunk)
 		}},
 	}
+	all = append(all, chunks{"withdrawals", purgeChunk, func(ctx context.Context) (int64, error) {
+		return q.PurgeWithdrawals(ctx, &completedBefore, purgeChunk)
+	}}, chunks{"states of logins", purgeChunk, func(ctx context.Context) (int64, error) {
+		return q.PurgeStates(ctx, purgeChunk)
+	}})
 	if p.keepMessages > 0 {
 		all = append(all, chunks{"messages", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeMessages(ctx, firstID(now.Add(-p.keepMessages)), purgeChunk)

@@ -5760,8 +5760,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A page in Portuguese and English; also where no deletion has this code */
+            /** @description A page in Portuguese and English */
             200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                };
+            };
+            /** @description The same, where nothing has this code, or it was done more than 400 days ago */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
