@@ -1,7 +1,7 @@
 # Everything that is done to this repository is a target here: at home, in CI, by
 # anybody. `make` lists them. It needs Go, a C compiler (for -race), Node with npm,
-# Python and PHP (whose receivers are tested) and, to be quick, PostgreSQL's server
-# binaries.
+# Python and PHP (whose receivers are tested), Chromium (in which pages are) and, to be
+# quick, PostgreSQL's server binaries.
 
 # Modules of the workspace, each with its own go.mod; tools/ is not among them.
 MODULES  := . ./services/api ./services/worker ./services/oauth ./services/standalone ./e2e ./bench
@@ -92,7 +92,7 @@ $(NPM:%=%/node_modules/.package-lock.json): %/node_modules/.package-lock.json: %
 	cd $* && npm ci --no-audit --no-fund
 	@touch $@
 
-web/node_modules/.package-lock.json: web/client/package.json
+web/node_modules/.package-lock.json: web/client/package.json web/browser/package.json
 
 .PHONY: tools
 tools: bin/sqlc bin/oapi-codegen bin/golangci-lint ## build the pinned tools into bin/
@@ -111,4 +111,4 @@ tidy: ## tidy go.mod of every module
 
 .PHONY: clean
 clean: ## remove what was built and installed here; leaves .primezap/ alone
-	rm -rf bin bench/results $(NPM:%=%/node_modules) web/client/build web/client/dist
+	rm -rf bin bench/results $(NPM:%=%/node_modules) web/client/build web/client/dist web/browser/build

@@ -1,12 +1,13 @@
 // A running installation of the product, for the tests of a file.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const root = new URL("../../../../", import.meta.url).pathname; // from build/test
+/** Where go.work is. */
+const root = repository(new URL(".", import.meta.url));
 
 export interface Standalone {
   url: string;
@@ -17,8 +18,11 @@ export interface Standalone {
   stop(): Promise<void>;
 }
 
-/** Builds the program and runs it on a directory and ports of its own until it is ready. */
-export async function startStandalone(): Promise<Standalone> {
+/**
+ * Builds the program and runs it on a directory and ports of its own until it is ready. Settings are names and
+ * values of its environment.
+ */
+export async function startStandalone(settings: Record<string, string> = {}): Promise<Standalone> {
   const program = join(root, "bin/test/standalone-web");
   execFileSync("go", ["build", "-o", program, "./services/standalone"], { cwd: root, stdio: "inherit" });
   const dir = mkdtempSync(join(tmpdir(), "primezap-web-"));
@@ -33,6 +37,7 @@ export async function startStandalone(): Promise<Standalone> {
       CORS_ORIGINS: "http://dashboard.test",
       LOG_LEVEL: "warn",
       META_SIMULATOR_ADDR: "127.0.0.1:0",
+      ...settings,
     },
     stdio: ["ignore", "pipe", "inherit"],
   });
@@ -60,4 +65,8 @@ async function readyLine(child: ChildProcess): Promise<Omit<Standalone, "stop">>
   } finally {
     clearTimeout(timer);
   }
+}
+
+function repository(folder: URL): string {
+  return existsSync(new URL("go.work", folder)) ? folder.pathname : repository(new URL("../", folder));
 }
