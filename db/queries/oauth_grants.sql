@@ -67,3 +67,7 @@ SELECT tenant_id, credentials FROM oauth_grants WHERE id = @id AND credentials I
 -- name: ResealGrant :execrows
 -- Compares and swaps: a token that was stored meanwhile stands. The meaning is the same.
 UPDATE oauth_grants SET credentials = @credentials WHERE id = @id AND credentials = @old_credentials;
+
+-- name: GrantedElsewhere :one
+-- Whether other tenants live on what the same user has allowed.
+SELECT granted_elsewhere(@facebook_user::text)::boolean AS elsewhere;

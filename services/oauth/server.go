@@ -14,6 +14,7 @@ import (
 	"github.com/primezap/primezap/pkg/access"
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/connection"
+	"github.com/primezap/primezap/pkg/grant/renewal"
 	"github.com/primezap/primezap/pkg/httpapi"
 	"github.com/primezap/primezap/pkg/jobs"
 	"github.com/primezap/primezap/pkg/meta"
@@ -26,6 +27,7 @@ import (
 	"github.com/primezap/primezap/services/oauth/internal/consent"
 	"github.com/primezap/primezap/services/oauth/internal/facebook"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
+	"github.com/primezap/primezap/services/oauth/internal/pages"
 	"github.com/primezap/primezap/services/oauth/internal/withdrawal"
 )
 
@@ -82,13 +84,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Login: cfg.Login, App: app, States: states, Store: deps.Store, Vault: deps.Vault, Connector: connector,
 		Simulated: cfg.Simulated, Times: consent.DefaultTimes(),
 	}
-	pages, err := callback.New(cfg.CORSOrigins)
+	connected := &pages.Service{
+		AppID: cfg.Login.AppID, App: app, Store: deps.Store, Vault: deps.Vault, Connector: connector,
+		Renewer: &renewal.Renewer{Store: deps.Store, Vault: deps.Vault, App: app},
+	}
+	landing, err := callback.New(cfg.CORSOrigins)
 	if err != nil {
 		return nil, err
 	}
 	takenBack := &withdrawal.Service{Store: deps.Store, Jobs: inserter, Secrets: cfg.Meta.Secrets(), PublicURL: cfg.PublicURL}
-	actions := slices.Concat(logins.Actions(), pendingActions())
-	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), pages, takenBack, rest{pending{}}}
+	actions := slices.Concat(logins.Actions(), connected.Actions())
+	h := handlers{facebook.New(missing, cfg.ActionsPerMinute, actions...), landing, takenBack}
 	operations := s.Operations()
 	for _, id := range []string{"facebookOAuth", "facebookOAuthFunction"} {
 		operations[id] = slices.Concat([]echo.MiddlewareFunc{facebook.Private}, operations[id])
@@ -114,13 +120,11 @@ type handlers struct {
 	*facebook.Service
 	*callbackPage
 	*withdrawals
-	rest
 }
 
 type (
 	callbackPage = callback.Service
 	withdrawals  = withdrawal.Service
-	rest         struct{ pending }
 )
 
 // Ready says why requests cannot be served now, nil if they can.

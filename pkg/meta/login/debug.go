@@ -18,6 +18,7 @@ type Info struct {
 	AppID               string
 	Type                string // USER, PAGE, APP or SYSTEM_USER
 	UserID              string // of this app
+	ProfileID           string // of the page whose token it is; empty where Meta does not say so
 	IssuedAt            time.Time
 	ExpiresAt           time.Time // zero: never
 	DataAccessExpiresAt time.Time // zero: never
@@ -48,6 +49,7 @@ func (a *App) Debug(ctx context.Context, token string) (Info, error) {
 			Type       meta.Text   `json:"type"`
 			Valid      meta.Bool   `json:"is_valid"`
 			UserID     meta.ID     `json:"user_id"`
+			ProfileID  meta.ID     `json:"profile_id"`
 			Issued     seconds     `json:"issued_at"`
 			Expires    seconds     `json:"expires_at"`
 			DataAccess seconds     `json:"data_access_expires_at"`
@@ -71,7 +73,7 @@ func (a *App) Debug(ctx context.Context, token string) (Info, error) {
 	}
 	info := Info{
 		Valid: bool(data.Valid), Code: int(data.Error.Code), Subcode: int(data.Error.Subcode),
-		AppID: string(data.AppID), Type: string(data.Type), UserID: string(data.UserID),
+		AppID: string(data.AppID), Type: string(data.Type), UserID: string(data.UserID), ProfileID: string(data.ProfileID),
 		IssuedAt: data.Issued.time(), ExpiresAt: data.Expires.time(), DataAccessExpiresAt: data.DataAccess.time(),
 	}
 	for _, scope := range data.Scopes {

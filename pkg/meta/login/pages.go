@@ -107,6 +107,9 @@ func readPage(raw json.RawMessage) (Page, *Warning) {
 		return Page{}, &Warning{Reason: PageUnreadable, Err: errUnreadable}
 	}
 	page := Page{ID: string(answer.ID), Name: string(answer.Name), Category: string(answer.Category)}
+	if id := string(answer.Instagram.ID); idPattern.MatchString(id) {
+		page.InstagramID = id
+	}
 	if json.Unmarshal(answer.AccessToken, &page.AccessToken) != nil || !opaque(page.AccessToken) {
 		return page, &Warning{Reason: PageWithoutToken, Page: page.ID}
 	}
@@ -115,9 +118,6 @@ func readPage(raw json.RawMessage) (Page, *Warning) {
 		for _, task := range tasks[:min(len(tasks), maxTasks)] {
 			page.Tasks = append(page.Tasks, string(task))
 		}
-	}
-	if id := string(answer.Instagram.ID); idPattern.MatchString(id) {
-		page.InstagramID = id
 	}
 	return page, nil
 }

@@ -92,6 +92,18 @@ func (q *Queries) GrantSeals(ctx context.Context, prefixes [][]byte, after uuid.
 	return items, nil
 }
 
+const grantedElsewhere = `-- name: GrantedElsewhere :one
+SELECT granted_elsewhere($1::text)::boolean AS elsewhere
+`
+
+// Whether other tenants live on what the same user has allowed.
+func (q *Queries) GrantedElsewhere(ctx context.Context, facebookUser string) (bool, error) {
+	row := q.db.QueryRow(ctx, grantedElsewhere, facebookUser)
+	var elsewhere bool
+	err := row.Scan(&elsewhere)
+	return elsewhere, err
+}
+
 const holdGrant = `-- name: HoldGrant :one
 SELECT id FROM oauth_grants WHERE id = $1 AND tenant_id = $2 AND status = 'active' FOR SHARE
 `
