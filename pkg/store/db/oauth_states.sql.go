@@ -14,8 +14,7 @@ import (
 
 const purgeStates = `-- name: PurgeStates :execrows
 DELETE FROM oauth_states s WHERE (s.tenant_id, s.nonce) IN (
-  SELECT p.tenant_id, p.nonce FROM oauth_states p WHERE p.expires_at < now() - interval '1 hour' ORDER BY p.expires_at LIMIT $1
-  FOR UPDATE SKIP LOCKED)
+  SELECT p.tenant_id, p.nonce FROM oauth_states p WHERE p.expires_at < now() - interval '1 hour' ORDER BY p.expires_at LIMIT $1)
 `
 
 // What has expired is refused for that, used or not. An hour more, for the clocks of

@@ -134,6 +134,8 @@ INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes
 		n::text, 'n', '\x0100000001', '{}', '{}' FROM generate_series(0, 19999) AS n;
 INSERT INTO oauth_states (tenant_id, nonce, expires_at)
 	SELECT CASE WHEN n % 10 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, n::text, now() FROM generate_series(1, 20000) AS n;
+INSERT INTO oauth_withdrawals (id, kind, code, request, issued_at, completed_at)
+	SELECT gen_random_uuid(), 'deletion', 'code' || n, n::text::bytea, now(), CASE WHEN n % 2 = 0 THEN now() - n * interval '1 h' END FROM generate_series(1, 20000) AS n;
 INSERT INTO contacts (id, tenant_id, name, source, merged_into) -- a hundredth are the same person as another
 	SELECT ('0198f000-0000-7000-d000-' || lpad(n::text, 12, '0'))::uuid, '0198f000-0000-7000-8000-000000000001', 'n', 'whatsapp',
 		CASE WHEN n % 100 = 99 THEN ('0198f000-0000-7000-d000-' || lpad((n - 1)::text, 12, '0'))::uuid END FROM generate_series(0, 19999) AS n;
