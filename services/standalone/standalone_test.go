@@ -150,6 +150,11 @@ func testStartingUp(t *testing.T, other *instance) {
 	if i.ready.Meta != metaConfigured || i.ready.MetaSimulator != "" || strings.Contains(i.stderr.String(), "SIMULATED") {
 		t.Errorf("with credentials of Meta's the ready line is %s", i.stdout.String())
 	}
+	var refused struct{ Type, Detail string }
+	i.act(t, map[string]any{"action": "get_auth_url", "redirectUri": i.ready.URL + callbackPaths()[0]}, http.StatusServiceUnavailable, &refused)
+	if refused.Type != "urn:primezap:problem:oauth-not-configured" || !strings.Contains(refused.Detail, "FACEBOOK_APP_ID") || strings.Contains(refused.Detail, ",") {
+		t.Errorf("without the app's id a login is refused with %+v", refused)
+	}
 	showsNoSecret(t, i, dir, appSecret)
 	if i.ready.URL == other.ready.URL || i.ready.APIKey == other.ready.APIKey || i.ready.Tenant == other.ready.Tenant {
 		t.Errorf("two instances say %+v and %+v", other.ready, i.ready)
@@ -472,6 +477,7 @@ func TestSettings(t *testing.T) {
 			"HTTP_ADDR": "127.0.0.1:8080", "ADMIN_ADDR": "127.0.0.1:8082", "DATA_DIR": ".primezap", "DATABASE_URL": "-", "NATS_URL": "-",
 			"LOG_LEVEL": "info", "LOG_FORMAT": "-", "CORS_ORIGINS": "-", "WEBHOOK_ALLOW_HTTP": "true",
 			"WEBHOOK_ALLOW_CIDRS": "127.0.0.0/8,::1/128", "API_KEY": "-", "VAULT_KEYSET": "-", "META_SIMULATOR_ADDR": "127.0.0.1:8090",
+			"FACEBOOK_APP_ID": "-", "META_DIALOG_URL": "https://www.facebook.com", "OAUTH_STATE_KEY": "-", "OAUTH_REDIRECT_ALLOWLIST": "-",
 		} {
 			var found [][]string
 			for line := range strings.Lines(help) {
@@ -502,12 +508,13 @@ func TestSettings(t *testing.T) {
 		"a level that is none":                {"LOG_LEVEL=loud", "LOG_LEVEL"},
 		"a worker's setting":                  {"WORKER_LEASE=1s", "WORKER_LEASE"},
 		"an api's setting":                    {"CORS_ORIGINS=nonsense", "CORS_ORIGINS"},
+		"the oauth service's":                 {"OAUTH_STATE_KEY=secret-1", "OAUTH_STATE_KEY"},
 		"a simulated Meta for everybody":      {"META_SIMULATOR_ADDR=:8090", "META_SIMULATOR_ADDR"},
 	} {
 		t.Run("refuses "+name, func(t *testing.T) {
 			t.Parallel()
 			code, stdout, stderr := run(t, nil, tc.env)
-			if code != 2 || stdout != "" || !strings.Contains(stderr, tc.names) || strings.Contains(stderr, "secret-1") {
+			if code != 2 || stdout != "" || strings.Count(stderr, tc.names) != 1 || strings.Contains(stderr, "secret-1") {
 				t.Errorf("code %d, says %s%s", code, stdout, stderr)
 			}
 		})
