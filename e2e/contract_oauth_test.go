@@ -16,8 +16,13 @@ import (
 
 // results are the schemas of what the actions of Facebook Login answer.
 var results = map[string]string{
-	"get_auth_url":  "AuthURL",
-	"exchange_code": "ExchangedCode",
+	"get_auth_url":        "AuthURL",
+	"subscribe_webhook":   "SubscribedWebhook",
+	"unsubscribe_webhook": "UnsubscribedWebhook",
+	"list_connections":    "GrantedConnections",
+	"refresh":             "RefreshedGrant",
+	"disconnect":          "Disconnected",
+	"exchange_code":       "ExchangedCode",
 }
 
 // isAction says whether an operation has actions.
@@ -41,6 +46,22 @@ func (d *contractDocument) actionSchema(op *operation, action string) map[string
 	return nil
 }
 
+// managers are people at Meta who log in again and again: a tenant has so many at most.
+type managers struct {
+	all  [20]struct{ user, page string }
+	turn int
+}
+
+// next is the one whose turn it is, and their page.
+func (m *managers) next(graph *metatest.Server) (user, page string) {
+	one := &m.all[m.turn%len(m.all)]
+	m.turn++
+	if one.user == "" {
+		one.user, one.page = newManager(graph)
+	}
+	return one.user, one.page
+}
+
 // action is the body of one that should be done.
 func (w *contractWorld) action(rt *rapid.T, doc *contractDocument, op *operation) map[string]any {
 	body := doc.value(rt, doc.actionSchema(op, rapid.SampledFrom(slices.Sorted(maps.Keys(results))).Draw(rt, "action")), "").(map[string]any)
@@ -51,7 +72,7 @@ func (w *contractWorld) action(rt *rapid.T, doc *contractDocument, op *operation
 			body["scopes"] = rapid.SliceOfNDistinct(rapid.SampledFrom(login.DefaultScopes()), 0, 6, rapid.ID).Draw(rt, "permissions")
 		}
 	case "exchange_code":
-		user, _ := newManager(w.graph)
+		user, _ := w.managers.next(w.graph)
 		return w.consent(rt, metatest.Choice{User: user, Deny: rapid.Bool().Draw(rt, "denied")})
 	case "subscribe_webhook":
 		made, page := w.logIn(rt)
@@ -94,7 +115,7 @@ func (w *contractWorld) consent(rt *rapid.T, choice metatest.Choice) map[string]
 
 // logIn connects a page, and returns what the exchange answered and the page's id.
 func (w *contractWorld) logIn(rt *rapid.T) (made exchanged, page string) {
-	user, page := newManager(w.graph)
+	user, page := w.managers.next(w.graph)
 	w.act(rt, w.consent(rt, metatest.Choice{User: user}), &made)
 	if len(made.Pages) != 1 || made.Pages[0].ConnectionID == nil {
 		rt.Fatalf("logging in connects %+v", made)
@@ -167,7 +188,7 @@ func (w *contractWorld) wrongActions(rt *rapid.T, r *request) map[string]func() 
 
 // notice is what Meta posts of somebody.
 func (w *contractWorld) notice(rt *rapid.T) map[string]any {
-	user, _ := newManager(w.graph)
+	user, _ := w.leavers.next(w.graph)
 	if rapid.Bool().Draw(rt, "logged in") {
 		w.act(rt, w.consent(rt, metatest.Choice{User: user}), nil)
 	}
@@ -178,7 +199,7 @@ func (w *contractWorld) notice(rt *rapid.T) map[string]any {
 
 // deletion asks for a deletion, and returns its code.
 func (w *contractWorld) deletion(rt *rapid.T) string {
-	user, _ := newManager(w.graph)
+	user, _ := w.leavers.next(w.graph)
 	fields := url.Values{"signed_request": {w.graph.SignedRequest(metatest.Notice{User: user})}}
 	req, err := http.NewRequestWithContext(w.client.t.Context(), http.MethodPost, w.api+"/oauth/facebook/data-deletion", strings.NewReader(fields.Encode()))
 	if err != nil {
@@ -218,7 +239,7 @@ func (w *contractWorld) wrongNotices(r *request) map[string]func() []int {
 	const form = "application/x-www-form-urlencoded"
 	return map[string]func() []int{
 		"a signature of another secret": signed(metatest.Notice{Secret: "another"}, http.StatusUnauthorized),
-		"a signature of another kind":   signed(metatest.Notice{Algorithm: "none"}, http.StatusUnauthorized),
+		"a signature of another kind":   signed(metatest.Notice{Algorithm: "none"}, http.StatusBadRequest),
 		"no signed request":             raw(form, "x=1", http.StatusUnprocessableEntity),
 		"nothing":                       raw(form, "", http.StatusUnprocessableEntity),
 		"a body that is too large":      raw(form, "signed_request="+strings.Repeat("a", 16<<10), http.StatusRequestEntityTooLarge),

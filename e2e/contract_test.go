@@ -38,9 +38,6 @@ func TestContract(t *testing.T) {
 	w.graph = graph
 
 	for _, op := range doc.operations {
-		if slices.Contains(unserved, op.id) {
-			continue
-		}
 		t.Run(op.id, func(t *testing.T) {
 			answered := map[int]bool{}
 			t.Run("valid requests succeed", func(t *testing.T) {
@@ -53,7 +50,7 @@ func TestContract(t *testing.T) {
 					answered[status] = true
 				})
 			})
-			if op.anyQuery {
+			if op.anyQuery && len(op.parameters) == 0 {
 				return // there is nothing that it would not take
 			}
 			t.Run("invalid requests are refused", func(t *testing.T) {
@@ -163,12 +160,6 @@ func choicesOf(doc *contractDocument, ref string) (refs []string) {
 	return refs
 }
 
-// unserved are operations that no service answers yet.
-var unserved = []string{
-	"facebookCallback", "facebookCallbackInEnglish",
-	"deauthorizeFacebook", "deleteFacebookData", "getFacebookDataDeletion",
-}
-
 // refusable are refusals that a valid request may meet, by the state of things
 // at that moment.
 var refusable = map[string][]int{
@@ -219,6 +210,8 @@ type contractWorld struct {
 
 	graph *metatest.Server
 	token string // that Meta takes for the connection to be changed
+
+	managers, leavers managers // those who stay, and those who take all back
 
 	contact, conversation string // one of each
 }
@@ -316,7 +309,7 @@ func (w *contractWorld) params(rt *rapid.T, op *operation) map[string]string {
 	case "getErasure":
 		return map[string]string{"id": w.created(rt, "/api/erasures", map[string]any{"contactId": "nobody"}, http.StatusAccepted)}
 	case "getFacebookDataDeletion":
-		return map[string]string{"code": rapid.SampledFrom([]string{w.deletion(rt), uuid.NewString(), "x", "%00", "..%2f", strings.Repeat("a", 300)}).Draw(rt, "code")}
+		return map[string]string{"code": w.deletion(rt)}
 	case "getTenantDeletion":
 		return map[string]string{"id": w.created(rt, "/api/tenant-deletions", map[string]any{"tenantId": uuid.New()}, http.StatusAccepted)}
 	case "retryDelivery", "cancelDelivery":
@@ -462,11 +455,12 @@ func (w *contractWorld) send(rt *rapid.T, doc *contractDocument, op *operation, 
 
 // spoil makes r wrong in one way and returns the statuses that fit.
 func (w *contractWorld) spoil(rt *rapid.T, doc *contractDocument, op *operation, r *request) []int {
-	ways := map[string]func() []int{
-		"an unknown query parameter": func() []int {
+	ways := map[string]func() []int{}
+	if !op.anyQuery {
+		ways["an unknown query parameter"] = func() []int {
 			r.query.Set("unheard-of", "1")
 			return []int{http.StatusUnprocessableEntity}
-		},
+		}
 	}
 	if !op.public {
 		ways["no credential"] = func() []int {

@@ -371,7 +371,11 @@ func (w *contractWorld) wrongBodies(rt *rapid.T, doc *contractDocument, op *oper
 		property := doc.resolve(properties[name].(map[string]any))
 		for what, value := range wrongValues(doc, property) {
 			ways[what+" for "+name] = func() []int {
-				return object(func(fields map[string]any) { fields[name] = value })
+				want := object(func(fields map[string]any) { fields[name] = value })
+				if _, text := value.(string); isAction(op) && text && property["format"] == "uuid" {
+					want = append(want, http.StatusNotFound) // as in a path, unless there are two
+				}
+				return want
 			}
 		}
 	}
