@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -249,10 +250,14 @@ func TestExchange_State(t *testing.T) {
 	colleague := f.as(f.tenant, f.newKey(f.tenant, auth.ScopeChannelsWrite))
 	colleague.action("exchange_code", code(given, at.State)).refuses(422, problem.TypeOAuthStateInvalid, "/state")
 	elsewhere := code(given, at.State)
-	elsewhere["redirectUri"] = callback + "/2"
-	f.action("exchange_code", elsewhere).refuses(422, problem.TypeOAuthRedirectMismatch, "/redirectUri")
-	elsewhere["redirectUri"] = "https://evil.example.com/"
-	f.action("exchange_code", elsewhere).refuses(422, problem.TypeOAuthRedirectMismatch, "/redirectUri")
+	for uri, detail := range map[string]string{
+		callback + "/2": "/redirectUri: is not the one that the login began with", "https://evil.example.com/": "/redirectUri: is not on the list of those that are allowed",
+	} {
+		elsewhere["redirectUri"] = uri
+		if p := f.action("exchange_code", elsewhere).refuses(422, problem.TypeOAuthRedirectMismatch, "/redirectUri"); p.Detail != detail {
+			t.Errorf("%s: %s", uri, p.Detail)
+		}
+	}
 	if n := f.count("oauth_states"); n > 0 {
 		t.Errorf("%d states are used up", n)
 	}
@@ -262,6 +267,17 @@ func TestExchange_State(t *testing.T) {
 	if tries := f.graph.CodeTries()[given]; tries != 1 {
 		t.Errorf("Meta got the code %d times", tries)
 	}
+}
+
+// TestExchange_StateOfTenant has the platform act for two tenants by one key.
+func TestExchange_StateOfTenant(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	f.key = f.newKey(f.tenant, auth.ScopeChannelsWrite, auth.ScopePlatform)
+	at := f.begin()
+	body := fmt.Sprintf(`{"action":"exchange_code","code":"AQ","redirectUri":%q,"state":%q}`, callback, at.State)
+	f.do(http.MethodPost, actionPath, body, auth.TenantHeader, uuid.NewString()).refuses(422, problem.TypeOAuthStateInvalid, "/state")
+	f.do(http.MethodPost, actionPath, body).refuses(422, problem.TypeOAuthCodeInvalid, "/code")
 }
 
 func TestExchange_Denied(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -190,9 +191,7 @@ func (f *fixture) do(method, path, body string, headers ...string) answer {
 func (f *fixture) action(name string, members map[string]any) answer {
 	f.Helper()
 	body := map[string]any{"action": name}
-	for member, value := range members {
-		body[member] = value
-	}
+	maps.Copy(body, members)
 	raw, err := json.Marshal(body)
 	f.check(err)
 	a := f.do(http.MethodPost, actionPath, string(raw))

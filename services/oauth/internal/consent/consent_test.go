@@ -105,7 +105,7 @@ func (f *fixture) call(ctx context.Context, answer any, members map[string]strin
 func (f *fixture) logIn(ctx context.Context, choice metatest.Choice) (openapi.ExchangedCode, error) {
 	f.Helper()
 	var at openapi.AuthURL
-	f.check(f.call(f.Context(), &at, map[string]string{"action": "get_auth_url", "redirectUri": callback}))
+	f.check(f.call(context.WithoutCancel(ctx), &at, map[string]string{"action": "get_auth_url", "redirectUri": callback}))
 	back, err := f.graph.Consent(at.AuthURL, choice)
 	f.check(err)
 	u, err := url.Parse(back)
@@ -128,6 +128,9 @@ func (f *fixture) slow(fault metatest.Fault) {
 	f.check(err)
 }
 
+// intime is less than the call of Meta itself may take, and a lot for a second.
+const intime = 8 * time.Second
+
 func TestService_Slow(t *testing.T) {
 	t.Parallel()
 	t.Run("an account that takes too long is a warning, and all else is connected", func(t *testing.T) {
@@ -136,8 +139,12 @@ func TestService_Slow(t *testing.T) {
 		user := f.graph.AddUserWithPages(metatest.User{ID: "778", Name: "Rita"}, metatest.Mix{Pages: 3, Instagram: 3})
 		slow := f.graph.World().Accounts
 		f.slow(metatest.Fault{Object: slow[len(slow)-1].ID})
+		began := time.Now()
 		got, err := f.logIn(t.Context(), metatest.Choice{User: user.ID})
 		f.check(err)
+		if took := time.Since(began); took > intime {
+			t.Errorf("it took %s", took)
+		}
 		if len(got.Pages) != 3 || len(got.InstagramAccounts) != 2 || len(got.Warnings) != 1 || got.Warnings[0].Reason != "instagram_unreadable" || *got.Warnings[0].AccountID != slow[len(slow)-1].ID {
 			t.Errorf("%d pages, %d accounts, %+v", len(got.Pages), len(got.InstagramAccounts), got.Warnings)
 		}
@@ -150,7 +157,11 @@ func TestService_Slow(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, consent.Times{Reading: time.Second, Instagram: time.Second, Storing: time.Minute})
 			f.slow(metatest.Fault{Call: call})
+			began := time.Now()
 			_, err := f.logIn(t.Context(), metatest.Choice{})
+			if took := time.Since(began); took > intime {
+				t.Errorf("it took %s", took)
+			}
 			if p, ok := errors.AsType[*problem.Problem](err); !ok || p.Type != problem.TypeMetaUnreachable || f.connections() > 0 {
 				t.Errorf("error %v, %d connections", err, f.connections())
 			}
