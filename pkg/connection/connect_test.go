@@ -181,7 +181,17 @@ func TestConnector_Connect_TheTenantsOwn(t *testing.T) {
 		t.Errorf("%d rows of audit, want %d", n, audits)
 	}
 
-	// So does no other token make a connection active that is paused.
+	// Unless Meta refused it, and takes it now.
+	u, err = f.use(of, row.ID)
+	f.check(err)
+	f.refused(u, "no", true)
+	f.expectRaised(of, "reconnect_required reconnect token_refused")
+	if got := f.mustConnect(of, fresh)[0]; got.Status != "active" || *got.GrantID != grant {
+		t.Errorf("renewed by the same token: %+v", got)
+	}
+	f.expectRaised(of, "connected active")
+
+	// No token makes a connection active that is paused.
 	f.set(row.ID, connection.Paused)
 	fresh.Token = "EAAP-newer"
 	if got := f.mustConnect(of, fresh)[0]; got.Status != "paused" {
@@ -596,5 +606,31 @@ func TestForgetTokens_OfWhatIsBeingConnected(t *testing.T) {
 	f.check(<-refused)
 	if row := f.row(f.live(a)[0]); row.Status != "reconnect" || row.Credentials != nil {
 		t.Errorf("connected by a grant that was refused: %+v", row)
+	}
+}
+
+// Connections are locked in the order of their ids, whatever order a login brings them in:
+// whoever else locks several waits, and nobody is undone.
+func TestConnector_Connect_LocksInOrder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	of := tenant()
+	rows := f.mustConnect(of, page("9001", "old"), page("9002", "old"))
+	connected := make(chan error, 1) // sent once
+	f.check(f.worker.InTx(t.Context(), func(q *db.Queries) error {
+		if _, err := q.LockConnection(t.Context(), rows[0].ID, of); err != nil {
+			return err
+		}
+		go func() {
+			_, err := f.connect(0, of, page("9002", "new"), page("9001", "new"))
+			connected <- err
+		}()
+		f.awaitBlocked()
+		_, err := q.LockConnection(t.Context(), rows[1].ID, of)
+		return err
+	}))
+	f.check(<-connected)
+	if n := f.count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"); n != 0 {
+		t.Errorf("%d deadlocks", n)
 	}
 }
