@@ -158,6 +158,7 @@ func (s *system) newOAuth() *process {
 	name := fmt.Sprintf("oauth %d", len(s.OAuths)+1)
 	p := newProcess(s.t, name, s.setup.Variant.program(s.t, "oauth"), "oauth ready", s.env(testenv.API,
 		"HTTP_ADDR=127.0.0.1:0",
+		"NATS_URL=", // it has no business there
 		"TZ=Pacific/Auckland"))
 	p.env = append(p.env, s.setup.OAuthEnv...)
 	p.log.whole = s.setup.WholeLogs

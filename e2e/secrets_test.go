@@ -27,11 +27,11 @@ func TestSecrets_StayWhereTheyBelong(t *testing.T) {
 	r := newReceiver(t)
 	echo := func(first int) answer {
 		return func(rw http.ResponseWriter, _ *http.Request, d *delivery, _ <-chan struct{}) {
-			rw.Header().Set("X-Echo-Event", d.Header.Get("X-Webhook-Event"))
+			rw.Header().Set("X-Echo", d.Header.Get("Authorization"))
 			if d.Attempt == 1 {
 				rw.WriteHeader(first)
 			}
-			_, _ = rw.Write(d.Body)
+			_, _ = fmt.Fprintf(rw, "%v %s", d.Header, d.Body)
 		}
 	}
 	var hooks []string

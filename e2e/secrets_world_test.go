@@ -109,7 +109,6 @@ func (w *secretsWorld) token(text string) string {
 var (
 	tokenForm    = regexp.MustCompile(`EAA[BP][A-Za-z0-9_-]{96}`)
 	verifierForm = regexp.MustCompile(`code_verifier=([A-Za-z0-9._~-]{43,128})`)
-	signedForm   = regexp.MustCompile(`signed_request=([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)`)
 )
 
 // record is Meta, of whose calls all tokens are noted.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -86,7 +85,7 @@ func (s *Server) loginRoutes(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("POST /simulate/pages/unsubscribe", control(func(_ context.Context, in struct{ Page string }) (any, error) {
 		if in.Page == "" {
-			return M{"unsubscribed": slices.Concat([]string{}, s.UnsubscribeAll())}, nil
+			return M{"unsubscribed": append([]string{}, s.UnsubscribeAll()...)}, nil
 		}
 		if !s.Unsubscribe(in.Page) {
 			return M{"unsubscribed": []string{}}, nil

@@ -267,6 +267,10 @@ func (c *Client) Do(ctx context.Context, r *Request) (o Outcome) {
 	o.judge(resp.Header, now)
 	body, err := readBody(resp)
 	o.ResponseBody = body
+	if len(own) > 0 { // an endpoint may answer with what it got
+		o.ResponseHeaders = []byte(veiled(string(o.ResponseHeaders), own, false))
+		o.ResponseBody = veiled(body, own, true)
+	}
 	if err != nil && o.Success { // else the status says more
 		o.Success = false
 		if !o.unfinished(ctx, attempt, c.timeout, "the answer was not complete") {
