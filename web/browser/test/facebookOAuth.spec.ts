@@ -38,7 +38,15 @@ test.afterEach("nothing is left behind", async ({ page }) => {
 });
 
 test.describe("a login connects", () => {
-  test("from the click to connected pages", async ({ open, connect, outcome, client, user }) => {
+  test("from the click to a message at the page", async ({
+    open,
+    connect,
+    outcome,
+    call,
+    client,
+    user,
+    simulate,
+  }) => {
     await open({ options: { exchange: true } });
     const popup = await connect();
     await expect(popup.locator("h1")).toHaveText("Login simulado do Facebook");
@@ -55,12 +63,29 @@ test.describe("a login connects", () => {
     expect(exchanged.instagramAccounts.map(({ pageId }) => pageId)).toEqual([user.pageIds[0]]);
     expect([exchanged.missingScopes, exchanged.warnings]).toEqual([[], []]);
 
-    const { data } = await client.connections.list();
-    expect(data.map(({ channel, status }) => `${channel} ${status}`).sort()).toEqual([
+    const { connections, grants } = await client.facebookOAuth.listConnections();
+    expect(connections.map(({ connection: { channel, status } }) => `${channel} ${status}`).sort()).toEqual([
       "facebook active",
       "facebook active",
       "instagram active",
     ]);
+    expect(grants.map(({ id }) => id)).toEqual([exchanged.grantId]);
+
+    const [pageId = ""] = user.pageIds;
+    const subscribed = await call("subscribeWebhook", pageId);
+    expect(subscribed.error).toBeUndefined();
+    expect(subscribed.value.success).toBe(true);
+    expect(subscribed.value.subscribedFields).toEqual(
+      expect.arrayContaining(["messages", "messaging_postbacks"]),
+    );
+    await simulate("POST", "message", { channel: "facebook", to: pageId, text: "bom dia" });
+    await expect.poll(async () => (await client.conversations.list()).data.length).toBe(1);
+
+    expect((await call("unsubscribeWebhook", pageId)).value).toEqual({ success: true });
+    expect((await call("refresh", { grantId: exchanged.grantId })).value.grant.status).toBe("active");
+    const ended = await call("disconnect", { grantId: exchanged.grantId });
+    expect(ended.value).toMatchObject({ success: true, revoked: true });
+    expect(ended.value.connectionIds).toHaveLength(3);
   });
 
   test("without what was declined in the dialog", async ({ open, connect, outcome, user }) => {
