@@ -146,3 +146,38 @@ SELECT tenant_id, credentials FROM connections WHERE id = @id AND credentials IS
 -- name: ResealConnection :execrows
 -- Compares and swaps: a token that was stored meanwhile stands. The meaning is the same.
 UPDATE connections SET credentials = @credentials WHERE id = @id AND credentials = @old_credentials;
+
+-- name: ClaimSubscriptions :many
+-- As ClaimGrants does.
+UPDATE connections SET subscription_check_at = now() + make_interval(secs => @lease_seconds::float8)
+WHERE id = ANY (ARRAY(
+  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscribed_fields IS NOT NULL AND o.subscription_check_at <= now()
+  ORDER BY o.subscription_check_at, o.id LIMIT @row_limit FOR UPDATE SKIP LOCKED))
+RETURNING *;
+
+-- name: SubscribedOfPage :many
+-- Pages before Instagram accounts.
+SELECT * FROM connections
+WHERE tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+  AND (external_id = @page OR page_id = @page) AND channel IN ('facebook', 'instagram')
+ORDER BY channel, id;
+
+-- name: SubscriptionsLooked :exec
+-- The next look is at the same time for all of a page.
+UPDATE connections SET subscription_failures = 0, subscription_check_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+
+-- name: SubscriptionsNotLooked :exec
+-- Meta did not say.
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+
+-- name: ReleaseSubscriptions :exec
+-- Claimed ones that nobody got to.
+UPDATE connections SET subscription_check_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = ANY (@ids::uuid[]) AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+
+-- name: LookAtSubscriptionsOf :exec
+-- At once, since what they came by is worth nothing any more.
+UPDATE connections SET subscription_check_at = now()
+WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;

@@ -71,3 +71,32 @@ UPDATE oauth_grants SET credentials = @credentials WHERE id = @id AND credential
 -- name: GrantedElsewhere :one
 -- Whether other tenants live on what the same user has allowed.
 SELECT granted_elsewhere(@facebook_user::text)::boolean AS elsewhere;
+
+-- name: ClaimGrants :many
+-- Those whose time has come are put off in the same statement: nobody else looks at them
+-- meanwhile, and if the worker dies, somebody does so later.
+UPDATE oauth_grants SET check_at = now() + make_interval(secs => @lease_seconds::float8)
+WHERE id = ANY (ARRAY(
+  SELECT o.id FROM oauth_grants o WHERE o.status = 'active' AND o.check_at <= now()
+  ORDER BY o.check_at, o.id LIMIT @row_limit FOR UPDATE SKIP LOCKED))
+RETURNING *;
+
+-- name: GrantLooked :exec
+UPDATE oauth_grants SET check_failures = 0, check_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: GrantNotLooked :exec
+-- Meta did not say.
+UPDATE oauth_grants SET check_failures = least(check_failures + 1, 20), check_at = now() + make_interval(secs => @seconds::float8)
+WHERE id = @id AND tenant_id = @tenant_id;
+
+-- name: ReleaseGrants :exec
+-- Claimed ones that nobody got to.
+UPDATE oauth_grants SET check_at = now() + make_interval(secs => @seconds::float8) WHERE id = ANY (@ids::uuid[]);
+
+-- name: NoteGrantEnds :one
+-- As Meta says, and which of them the tenant was told of.
+UPDATE oauth_grants SET expires_at = @expires_at, data_access_expires_at = @data_access_expires_at,
+  told_expires_at = @told_expires_at, told_data_access_at = @told_data_access_at
+WHERE id = @id AND tenant_id = @tenant_id
+RETURNING *;

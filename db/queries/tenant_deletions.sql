@@ -149,3 +149,11 @@ DELETE FROM contacts c WHERE c.id = ANY(ARRAY(
 -- name: RemoveUpdatesOf :execrows
 DELETE FROM channel_updates u WHERE u.id = ANY(ARRAY(
   SELECT o.id FROM channel_updates o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveGrantsOf :execrows
+DELETE FROM oauth_grants g WHERE g.id = ANY(ARRAY(
+  SELECT o.id FROM oauth_grants o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));
+
+-- name: RemoveStatesOf :execrows
+DELETE FROM oauth_states s WHERE s.tenant_id = @tenant_id AND s.nonce = ANY(ARRAY(
+  SELECT o.nonce FROM oauth_states o WHERE o.tenant_id = @tenant_id LIMIT @row_limit));

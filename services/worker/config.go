@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/config"
+	"github.com/primezap/primezap/pkg/meta"
+	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/telemetry"
 )
 
@@ -38,6 +40,10 @@ type Config struct {
 	AuditRetention time.Duration `env:"AUDIT_RETENTION" envDefault:"9600h" help:"how long the audit log is kept: 400 days"`
 	MessageDays    int           `env:"WORKER_MESSAGE_DAYS" envDefault:"90" help:"days that messages of channels are kept, at least 8; 0: for ever"`
 
+	Meta        meta.Config
+	AppID       string        `env:"FACEBOOK_APP_ID" help:"id of the Meta app that people log in to; unset: nobody can"`
+	RenewBefore time.Duration `env:"OAUTH_RENEW_BEFORE" envDefault:"168h" help:"how long before its end a user's token is renewed, and an end told of that cannot be put off"`
+
 	Log telemetry.LogConfig
 
 	// NATSOptions are a composing program's: credentials, an in-process server.
@@ -55,9 +61,23 @@ const (
 	maxMessageDays = 36_500
 )
 
+// A user's token lives for sixty days: one that is renewed long before would be renewed
+// for ever.
+const (
+	minRenewBefore = time.Hour
+	maxRenewBefore = 30 * 24 * time.Hour
+)
+
+// login is the app that people have logged in to.
+func (c *Config) login() login.Config { return login.Config{AppID: c.AppID} }
+
 // Validate reports settings that contradict one another.
 func (c *Config) Validate() error {
-	var errs []error
+	app := c.login()
+	errs := []error{c.Meta.Validate(), app.Validate()}
+	if c.RenewBefore != 0 && c.RenewBefore < minRenewBefore || c.RenewBefore > maxRenewBefore {
+		errs = append(errs, fmt.Errorf("OAUTH_RENEW_BEFORE must be %s to %s", minRenewBefore, maxRenewBefore))
+	}
 	if c.Attempts < 1 {
 		errs = append(errs, errors.New("WORKER_ATTEMPTS must be positive"))
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/primezap/primezap/pkg/bus"
+	"github.com/primezap/primezap/pkg/meta"
+	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/telemetry"
 	"github.com/primezap/primezap/pkg/vault"
@@ -65,7 +67,16 @@ func Run(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	}
 	defer nc.Close()
-	w, err := newWorker(ctx, cfg, log, database, background, nc, keys)
+	graph, err := meta.NewClient(cfg.Meta)
+	if err != nil {
+		return err
+	}
+	defer graph.Close()
+	app, err := newApp(cfg, graph, log)
+	if err != nil {
+		return err
+	}
+	w, err := newWorker(ctx, cfg, log, database, background, nc, keys, app)
 	if err != nil {
 		return err
 	}
@@ -101,7 +112,7 @@ type worker struct {
 	repaired prometheus.Counter
 }
 
-func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database, background *store.Store, nc *nats.Conn, keys *vault.Vault) (*worker, error) {
+func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database, background *store.Store, nc *nats.Conn, keys *vault.Vault, app *login.App) (*worker, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream: %w", err)
@@ -137,11 +148,21 @@ func newWorker(ctx context.Context, cfg Config, log *slog.Logger, database, back
 	w.ledger.Gone = w.health.Wake
 	if w.jobs, err = jobs.New(jobs.Config{
 		Store: background, JetStream: js, Vault: keys, AuditRetention: cfg.AuditRetention,
-		MessageRetention: time.Duration(cfg.MessageDays) * 24 * time.Hour, Lease: cfg.Lease, Log: log,
+		MessageRetention: time.Duration(cfg.MessageDays) * 24 * time.Hour, Lease: cfg.Lease, App: app, RenewBefore: cfg.RenewBefore, Log: log,
 	}); err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// newApp is the app that people have logged in to; nil, which it says once, where it is
+// not configured.
+func newApp(cfg Config, graph *meta.Client, log *slog.Logger) (*login.App, error) {
+	if cfg.AppID == "" || cfg.Meta.Secret() == "" {
+		log.Info("FACEBOOK_APP_ID or FACEBOOK_APP_SECRET is not set: users' tokens are not renewed, and pages not subscribed again")
+		return nil, nil //nolint:nilnil // there is none
+	}
+	return login.New(cfg.login(), cfg.Meta, graph, time.Now)
 }
 
 // run starts every part and stops them in the order of the data's way.
@@ -206,6 +227,7 @@ func (w *worker) ready(ctx context.Context) error {
 
 func (w *worker) register(r prometheus.Registerer) {
 	r.MustRegister(w.outbox.Metrics()...)
+	r.MustRegister(w.jobs.Metrics()...)
 	r.MustRegister(w.repaired,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "primezap_attempts_running", Help: "Attempts in flight.",

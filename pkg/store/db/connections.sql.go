@@ -12,6 +12,55 @@ import (
 	"github.com/google/uuid"
 )
 
+const claimSubscriptions = `-- name: ClaimSubscriptions :many
+UPDATE connections SET subscription_check_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY (ARRAY(
+  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscribed_fields IS NOT NULL AND o.subscription_check_at <= now()
+  ORDER BY o.subscription_check_at, o.id LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
+`
+
+// As ClaimGrants does.
+func (q *Queries) ClaimSubscriptions(ctx context.Context, leaseSeconds float64, rowLimit int32) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, claimSubscriptions, leaseSeconds, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Channel,
+			&i.Name,
+			&i.ExternalID,
+			&i.PageID,
+			&i.Credentials,
+			&i.Status,
+			&i.AccountName,
+			&i.LastError,
+			&i.LastErrorAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const clearConnectionError = `-- name: ClearConnectionError :exec
 UPDATE connections SET last_error = NULL, last_error_at = NULL, updated_at = now()
 WHERE id = $1 AND tenant_id = $2 AND credentials = $3 AND NOT token_refused AND last_error IS NOT NULL
@@ -86,7 +135,7 @@ func (q *Queries) CountConnections(ctx context.Context, arg CountConnectionsPara
 const deleteConnection = `-- name: DeleteConnection :one
 UPDATE connections SET deleted_at = now(), credentials = NULL, updated_at = now()
 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
 
 // Softly: conversations name it.
@@ -112,6 +161,7 @@ func (q *Queries) DeleteConnection(ctx context.Context, iD uuid.UUID, tenantID u
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
@@ -183,7 +233,7 @@ const forgetToken = `-- name: ForgetToken :one
 UPDATE connections SET credentials = NULL, token_refused = true,
   status = CASE WHEN status = 'active' THEN 'reconnect' ELSE status END, updated_at = now()
 WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
 
 // One that is paused stays so, and needs another token to become active.
@@ -209,12 +259,13 @@ func (q *Queries) ForgetToken(ctx context.Context, iD uuid.UUID, tenantID uuid.U
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
 
 const getConnection = `-- name: GetConnection :one
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL
 `
 
 func (q *Queries) GetConnection(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (Connection, error) {
@@ -239,6 +290,7 @@ func (q *Queries) GetConnection(ctx context.Context, iD uuid.UUID, tenantID uuid
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
@@ -247,7 +299,7 @@ const insertConnection = `-- name: InsertConnection :one
 INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, credentials, account_name, grant_id)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (external_id, channel) WHERE deleted_at IS NULL DO NOTHING
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
 
 type InsertConnectionParams struct {
@@ -295,13 +347,14 @@ func (q *Queries) InsertConnection(ctx context.Context, arg InsertConnectionPara
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
 
 const listConnections = `-- name: ListConnections :many
-SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at FROM (
-  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections
+SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at, l.subscription_failures FROM (
+  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections
   WHERE tenant_id = $1 AND deleted_at IS NULL
     AND ($2::text IS NULL OR channel = $2)
     AND ($3::text IS NULL OR status = $3)
@@ -358,6 +411,7 @@ func (q *Queries) ListConnections(ctx context.Context, arg ListConnectionsParams
 			&i.GrantID,
 			&i.SubscribedFields,
 			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -370,8 +424,8 @@ func (q *Queries) ListConnections(ctx context.Context, arg ListConnectionsParams
 }
 
 const listGrantable = `-- name: ListGrantable :many
-SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at FROM (
-  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections
+SELECT l.id, l.tenant_id, l.channel, l.name, l.external_id, l.page_id, l.credentials, l.status, l.account_name, l.last_error, l.last_error_at, l.created_at, l.updated_at, l.deleted_at, l.token_refused, l.grant_id, l.subscribed_fields, l.subscription_check_at, l.subscription_failures FROM (
+  SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections
   WHERE tenant_id = $1 AND deleted_at IS NULL AND channel IN ('facebook', 'instagram')
     AND id < CASE WHEN $2::uuid IS NULL THEN 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid ELSE $2::uuid END
   OFFSET 0
@@ -409,6 +463,7 @@ func (q *Queries) ListGrantable(ctx context.Context, tenantID uuid.UUID, before 
 			&i.GrantID,
 			&i.SubscribedFields,
 			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -434,7 +489,7 @@ func (q *Queries) LockAccounts(ctx context.Context, accounts []string) error {
 }
 
 const lockConnection = `-- name: LockConnection :one
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL FOR UPDATE
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL FOR UPDATE
 `
 
 // Held until the change commits, so that two merges do not lose each other's.
@@ -460,6 +515,7 @@ func (q *Queries) LockConnection(ctx context.Context, iD uuid.UUID, tenantID uui
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
@@ -490,7 +546,7 @@ func (q *Queries) LockConnections(ctx context.Context, ids []uuid.UUID, tenantID
 }
 
 const lockConnectionsOfGrant = `-- name: LockConnectionsOfGrant :many
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL ORDER BY id FOR UPDATE
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL ORDER BY id FOR UPDATE
 `
 
 func (q *Queries) LockConnectionsOfGrant(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) ([]Connection, error) {
@@ -521,6 +577,7 @@ func (q *Queries) LockConnectionsOfGrant(ctx context.Context, tenantID uuid.UUID
 			&i.GrantID,
 			&i.SubscribedFields,
 			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -566,7 +623,7 @@ func (q *Queries) LockConnectionsOfPage(ctx context.Context, tenantID uuid.UUID,
 }
 
 const lockReleasedConnection = `-- name: LockReleasedConnection :one
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at FROM connections WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections WHERE id = $1 AND deleted_at IS NOT NULL FOR UPDATE
 `
 
 // The event that tells that it moved is the last one of it.
@@ -592,15 +649,27 @@ func (q *Queries) LockReleasedConnection(ctx context.Context, id uuid.UUID) (Con
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
+}
+
+const lookAtSubscriptionsOf = `-- name: LookAtSubscriptionsOf :exec
+UPDATE connections SET subscription_check_at = now()
+WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+`
+
+// At once, since what they came by is worth nothing any more.
+func (q *Queries) LookAtSubscriptionsOf(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lookAtSubscriptionsOf, tenantID, grantID)
+	return err
 }
 
 const refuseConnection = `-- name: RefuseConnection :one
 UPDATE connections SET status = CASE WHEN $1::boolean AND status = 'active' THEN 'reconnect' ELSE status END,
   token_refused = token_refused OR $1::boolean, last_error = $2, last_error_at = now(), updated_at = now()
 WHERE id = $3 AND tenant_id = $4 AND credentials = $5
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
 
 type RefuseConnectionParams struct {
@@ -640,6 +709,7 @@ func (q *Queries) RefuseConnection(ctx context.Context, arg RefuseConnectionPara
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }
@@ -672,6 +742,17 @@ func (q *Queries) ReleaseConnections(ctx context.Context, channel string, extern
 		return nil, err
 	}
 	return items, nil
+}
+
+const releaseSubscriptions = `-- name: ReleaseSubscriptions :exec
+UPDATE connections SET subscription_check_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY ($2::uuid[]) AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+`
+
+// Claimed ones that nobody got to.
+func (q *Queries) ReleaseSubscriptions(ctx context.Context, seconds float64, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releaseSubscriptions, seconds, ids)
+	return err
 }
 
 const resealConnection = `-- name: ResealConnection :execrows
@@ -715,12 +796,82 @@ func (q *Queries) SubscribeConnections(ctx context.Context, fields []string, ids
 	return err
 }
 
+const subscribedOfPage = `-- name: SubscribedOfPage :many
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections
+WHERE tenant_id = $1 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+  AND (external_id = $2 OR page_id = $2) AND channel IN ('facebook', 'instagram')
+ORDER BY channel, id
+`
+
+// Pages before Instagram accounts.
+func (q *Queries) SubscribedOfPage(ctx context.Context, tenantID uuid.UUID, page string) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, subscribedOfPage, tenantID, page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Channel,
+			&i.Name,
+			&i.ExternalID,
+			&i.PageID,
+			&i.Credentials,
+			&i.Status,
+			&i.AccountName,
+			&i.LastError,
+			&i.LastErrorAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const subscriptionsLooked = `-- name: SubscriptionsLooked :exec
+UPDATE connections SET subscription_failures = 0, subscription_check_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY ($2::uuid[]) AND tenant_id = $3 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+`
+
+// The next look is at the same time for all of a page.
+func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids, tenantID)
+	return err
+}
+
+const subscriptionsNotLooked = `-- name: SubscriptionsNotLooked :exec
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY ($2::uuid[]) AND tenant_id = $3 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+`
+
+// Meta did not say.
+func (q *Queries) SubscriptionsNotLooked(ctx context.Context, seconds float64, ids []uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, subscriptionsNotLooked, seconds, ids, tenantID)
+	return err
+}
+
 const updateConnection = `-- name: UpdateConnection :one
 UPDATE connections SET name = $1, page_id = $2, status = $3, credentials = $4,
   token_refused = $5, account_name = $6, last_error = $7,
   last_error_at = $8, grant_id = $9, updated_at = now()
 WHERE id = $10 AND tenant_id = $11 AND deleted_at IS NULL
-RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at
+RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
 
 type UpdateConnectionParams struct {
@@ -771,6 +922,7 @@ func (q *Queries) UpdateConnection(ctx context.Context, arg UpdateConnectionPara
 		&i.GrantID,
 		&i.SubscribedFields,
 		&i.SubscriptionCheckAt,
+		&i.SubscriptionFailures,
 	)
 	return i, err
 }

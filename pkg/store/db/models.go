@@ -23,24 +23,25 @@ type AuditLog struct {
 }
 
 type Connection struct {
-	ID                  uuid.UUID
-	TenantID            uuid.UUID
-	Channel             string
-	Name                string
-	ExternalID          string
-	PageID              *string
-	Credentials         []byte
-	Status              string
-	AccountName         *string
-	LastError           *string
-	LastErrorAt         *time.Time
-	CreatedAt           time.Time
-	UpdatedAt           time.Time
-	DeletedAt           *time.Time
-	TokenRefused        bool
-	GrantID             *uuid.UUID
-	SubscribedFields    []string
-	SubscriptionCheckAt *time.Time
+	ID                   uuid.UUID
+	TenantID             uuid.UUID
+	Channel              string
+	Name                 string
+	ExternalID           string
+	PageID               *string
+	Credentials          []byte
+	Status               string
+	AccountName          *string
+	LastError            *string
+	LastErrorAt          *time.Time
+	CreatedAt            time.Time
+	UpdatedAt            time.Time
+	DeletedAt            *time.Time
+	TokenRefused         bool
+	GrantID              *uuid.UUID
+	SubscribedFields     []string
+	SubscriptionCheckAt  *time.Time
+	SubscriptionFailures int32
 }
 
 type Contact struct {
@@ -142,6 +143,7 @@ type OauthGrant struct {
 	CheckAt             time.Time
 	CreatedAt           time.Time
 	UpdatedAt           time.Time
+	CheckFailures       int32
 }
 
 type OauthWithdrawal struct {

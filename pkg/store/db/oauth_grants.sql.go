@@ -12,6 +12,54 @@ import (
 	"github.com/google/uuid"
 )
 
+const claimGrants = `-- name: ClaimGrants :many
+UPDATE oauth_grants SET check_at = now() + make_interval(secs => $1::float8)
+WHERE id = ANY (ARRAY(
+  SELECT o.id FROM oauth_grants o WHERE o.status = 'active' AND o.check_at <= now()
+  ORDER BY o.check_at, o.id LIMIT $2 FOR UPDATE SKIP LOCKED))
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
+`
+
+// Those whose time has come are put off in the same statement: nobody else looks at them
+// meanwhile, and if the worker dies, somebody does so later.
+func (q *Queries) ClaimGrants(ctx context.Context, leaseSeconds float64, rowLimit int32) ([]OauthGrant, error) {
+	rows, err := q.db.Query(ctx, claimGrants, leaseSeconds, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []OauthGrant
+	for rows.Next() {
+		var i OauthGrant
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.UserID,
+			&i.UserName,
+			&i.Credentials,
+			&i.Status,
+			&i.Scopes,
+			&i.MissingScopes,
+			&i.GrantedAt,
+			&i.ExpiresAt,
+			&i.DataAccessExpiresAt,
+			&i.ToldExpiresAt,
+			&i.ToldDataAccessAt,
+			&i.CheckAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.CheckFailures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countGrants = `-- name: CountGrants :one
 SELECT count(*) FROM (SELECT FROM oauth_grants WHERE tenant_id = $1 LIMIT $2) AS counted
 `
@@ -33,7 +81,7 @@ func (q *Queries) DeleteGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.U
 }
 
 const getGrant = `-- name: GetGrant :one
-SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE id = $1 AND tenant_id = $2
+SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures FROM oauth_grants WHERE id = $1 AND tenant_id = $2
 `
 
 func (q *Queries) GetGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (OauthGrant, error) {
@@ -56,8 +104,30 @@ func (q *Queries) GetGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
+}
+
+const grantLooked = `-- name: GrantLooked :exec
+UPDATE oauth_grants SET check_failures = 0, check_at = now() + make_interval(secs => $1::float8)
+WHERE id = $2 AND tenant_id = $3
+`
+
+func (q *Queries) GrantLooked(ctx context.Context, seconds float64, iD uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, grantLooked, seconds, iD, tenantID)
+	return err
+}
+
+const grantNotLooked = `-- name: GrantNotLooked :exec
+UPDATE oauth_grants SET check_failures = least(check_failures + 1, 20), check_at = now() + make_interval(secs => $1::float8)
+WHERE id = $2 AND tenant_id = $3
+`
+
+// Meta did not say.
+func (q *Queries) GrantNotLooked(ctx context.Context, seconds float64, iD uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, grantNotLooked, seconds, iD, tenantID)
+	return err
 }
 
 const grantSeals = `-- name: GrantSeals :many
@@ -120,7 +190,7 @@ func (q *Queries) HoldGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUI
 const insertGrant = `-- name: InsertGrant :one
 INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes, expires_at, data_access_expires_at)
 VALUES ($1, $2, $3, $4, $5, $6::text[], $7::text[], $8, $9)
-RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
 `
 
 type InsertGrantParams struct {
@@ -165,12 +235,13 @@ func (q *Queries) InsertGrant(ctx context.Context, arg InsertGrantParams) (Oauth
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
 }
 
 const listGrants = `-- name: ListGrants :many
-SELECT l.id, l.tenant_id, l.user_id, l.user_name, l.credentials, l.status, l.scopes, l.missing_scopes, l.granted_at, l.expires_at, l.data_access_expires_at, l.told_expires_at, l.told_data_access_at, l.check_at, l.created_at, l.updated_at FROM (SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE tenant_id = $1 OFFSET 0) AS l
+SELECT l.id, l.tenant_id, l.user_id, l.user_name, l.credentials, l.status, l.scopes, l.missing_scopes, l.granted_at, l.expires_at, l.data_access_expires_at, l.told_expires_at, l.told_data_access_at, l.check_at, l.created_at, l.updated_at, l.check_failures FROM (SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures FROM oauth_grants WHERE tenant_id = $1 OFFSET 0) AS l
 ORDER BY l.id DESC
 LIMIT $2
 `
@@ -202,6 +273,7 @@ func (q *Queries) ListGrants(ctx context.Context, tenantID uuid.UUID, rowLimit i
 			&i.CheckAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.CheckFailures,
 		); err != nil {
 			return nil, err
 		}
@@ -214,7 +286,7 @@ func (q *Queries) ListGrants(ctx context.Context, tenantID uuid.UUID, rowLimit i
 }
 
 const lockGrant = `-- name: LockGrant :one
-SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE id = $1 AND tenant_id = $2 FOR UPDATE
+SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures FROM oauth_grants WHERE id = $1 AND tenant_id = $2 FOR UPDATE
 `
 
 // Held until the change commits. Taken before the locks of its connections.
@@ -238,12 +310,13 @@ func (q *Queries) LockGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUI
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
 }
 
 const lockGrantOfUser = `-- name: LockGrantOfUser :one
-SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at FROM oauth_grants WHERE tenant_id = $1 AND user_id = $2 FOR UPDATE
+SELECT id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures FROM oauth_grants WHERE tenant_id = $1 AND user_id = $2 FOR UPDATE
 `
 
 func (q *Queries) LockGrantOfUser(ctx context.Context, tenantID uuid.UUID, userID string) (OauthGrant, error) {
@@ -266,6 +339,56 @@ func (q *Queries) LockGrantOfUser(ctx context.Context, tenantID uuid.UUID, userI
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
+	)
+	return i, err
+}
+
+const noteGrantEnds = `-- name: NoteGrantEnds :one
+UPDATE oauth_grants SET expires_at = $1, data_access_expires_at = $2,
+  told_expires_at = $3, told_data_access_at = $4
+WHERE id = $5 AND tenant_id = $6
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
+`
+
+type NoteGrantEndsParams struct {
+	ExpiresAt           *time.Time
+	DataAccessExpiresAt *time.Time
+	ToldExpiresAt       *time.Time
+	ToldDataAccessAt    *time.Time
+	ID                  uuid.UUID
+	TenantID            uuid.UUID
+}
+
+// As Meta says, and which of them the tenant was told of.
+func (q *Queries) NoteGrantEnds(ctx context.Context, arg NoteGrantEndsParams) (OauthGrant, error) {
+	row := q.db.QueryRow(ctx, noteGrantEnds,
+		arg.ExpiresAt,
+		arg.DataAccessExpiresAt,
+		arg.ToldExpiresAt,
+		arg.ToldDataAccessAt,
+		arg.ID,
+		arg.TenantID,
+	)
+	var i OauthGrant
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.UserID,
+		&i.UserName,
+		&i.Credentials,
+		&i.Status,
+		&i.Scopes,
+		&i.MissingScopes,
+		&i.GrantedAt,
+		&i.ExpiresAt,
+		&i.DataAccessExpiresAt,
+		&i.ToldExpiresAt,
+		&i.ToldDataAccessAt,
+		&i.CheckAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
 }
@@ -277,7 +400,7 @@ UPDATE oauth_grants SET credentials = $1, scopes = $2::text[], missing_scopes = 
   told_data_access_at = CASE WHEN data_access_expires_at IS NOT DISTINCT FROM $5 THEN told_data_access_at END,
   updated_at = now()
 WHERE id = $6 AND tenant_id = $7
-RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
 `
 
 type RefreshGrantParams struct {
@@ -319,6 +442,7 @@ func (q *Queries) RefreshGrant(ctx context.Context, arg RefreshGrantParams) (Oau
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
 }
@@ -326,7 +450,7 @@ func (q *Queries) RefreshGrant(ctx context.Context, arg RefreshGrantParams) (Oau
 const refuseGrant = `-- name: RefuseGrant :one
 UPDATE oauth_grants SET status = 'reconnect', credentials = NULL, updated_at = now()
 WHERE id = $1 AND tenant_id = $2
-RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
 `
 
 func (q *Queries) RefuseGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) (OauthGrant, error) {
@@ -349,8 +473,19 @@ func (q *Queries) RefuseGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.U
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
+}
+
+const releaseGrants = `-- name: ReleaseGrants :exec
+UPDATE oauth_grants SET check_at = now() + make_interval(secs => $1::float8) WHERE id = ANY ($2::uuid[])
+`
+
+// Claimed ones that nobody got to.
+func (q *Queries) ReleaseGrants(ctx context.Context, seconds float64, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, releaseGrants, seconds, ids)
+	return err
 }
 
 const renewGrant = `-- name: RenewGrant :one
@@ -360,7 +495,7 @@ UPDATE oauth_grants SET user_name = $1, credentials = $2, status = 'active', sco
   told_data_access_at = CASE WHEN data_access_expires_at IS NOT DISTINCT FROM $6 THEN told_data_access_at END,
   check_at = now(), updated_at = now()
 WHERE id = $7 AND tenant_id = $8
-RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at
+RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
 `
 
 type RenewGrantParams struct {
@@ -404,6 +539,7 @@ func (q *Queries) RenewGrant(ctx context.Context, arg RenewGrantParams) (OauthGr
 		&i.CheckAt,
 		&i.CreatedAt,
 		&i.UpdatedAt,
+		&i.CheckFailures,
 	)
 	return i, err
 }

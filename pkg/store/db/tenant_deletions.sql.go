@@ -357,6 +357,19 @@ func (q *Queries) RemoveEventsOf(ctx context.Context, day time.Time, tenantID uu
 	return result.RowsAffected(), nil
 }
 
+const removeGrantsOf = `-- name: RemoveGrantsOf :execrows
+DELETE FROM oauth_grants g WHERE g.id = ANY(ARRAY(
+  SELECT o.id FROM oauth_grants o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveGrantsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeGrantsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const removeHealthOf = `-- name: RemoveHealthOf :execrows
 DELETE FROM webhook_health WHERE webhook_id = ANY($1::uuid[])
 `
@@ -442,6 +455,19 @@ DELETE FROM integration_rate_limits r WHERE r.ctid = ANY(ARRAY(
 
 func (q *Queries) RemoveRateLimitsOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
 	result, err := q.db.Exec(ctx, removeRateLimitsOf, tenantID, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const removeStatesOf = `-- name: RemoveStatesOf :execrows
+DELETE FROM oauth_states s WHERE s.tenant_id = $1 AND s.nonce = ANY(ARRAY(
+  SELECT o.nonce FROM oauth_states o WHERE o.tenant_id = $1 LIMIT $2))
+`
+
+func (q *Queries) RemoveStatesOf(ctx context.Context, tenantID uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, removeStatesOf, tenantID, rowLimit)
 	if err != nil {
 		return 0, err
 	}

@@ -6,11 +6,13 @@
 // whole fleet one worker does it; one that fails is not retried, its next turn
 // comes soon enough:
 //
-//	partitions  makes those of the days to come, drops those past retention
-//	purge       removes rows that nobody needs any more
-//	janitor     trims the event store
-//	statistics  sums up days that are over, and removes old ones
-//	reseal      seals secrets again, under the vault's newest key
+//	partitions     makes those of the days to come, drops those past retention
+//	purge          removes rows that nobody needs any more
+//	janitor        trims the event store
+//	statistics     sums up days that are over, and removes old ones
+//	reseal         seals secrets again, under the vault's newest key
+//	grants         renews users' tokens at Meta before their end, or tells of it
+//	subscriptions  has Meta tell of pages again that it stopped telling of
 //
 // Others were asked for, and are not given up before they are done:
 //
@@ -33,11 +35,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
 
 	asked "github.com/primezap/primezap/pkg/jobs"
+	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/vault"
 )
@@ -64,8 +68,9 @@ const (
 // Runner works on jobs, and takes part in the election of the one worker that
 // brings the periodic ones.
 type Runner struct {
-	client *river.Client[pgx.Tx]
-	log    *slog.Logger
+	client  *river.Client[pgx.Tx]
+	log     *slog.Logger
+	metrics *metaMetrics
 }
 
 // Config is what jobs work with.
@@ -78,12 +83,17 @@ type Config struct {
 	// again for a week, and what is not there any more would be stored anew.
 	MessageRetention time.Duration
 	Lease            time.Duration // of a delivery in flight; 0: 45 s
-	Log              *slog.Logger
+	// App is who people have logged in to, nil for nobody: then nothing is looked after at
+	// Meta.
+	App         *login.App
+	RenewBefore time.Duration // users' tokens, before their end; 0: 7 days
+	Log         *slog.Logger
 }
 
 // New returns a runner.
 func New(cfg Config) (*Runner, error) {
 	s, js, log := cfg.Store, cfg.JetStream, cfg.Log
+	meta := platform{store: s, app: cfg.App, vault: cfg.Vault, log: log, metrics: newMetaMetrics()}
 	workers := river.NewWorkers()
 	adders := []error{
 		river.AddWorkerSafely(workers, newPartitioner(s, log)),
@@ -91,6 +101,8 @@ func New(cfg Config) (*Runner, error) {
 		river.AddWorkerSafely(workers, newJanitor(s, js, log)),
 		river.AddWorkerSafely(workers, newStatistician(s)),
 		river.AddWorkerSafely(workers, newResealer(s, cfg.Vault, log)),
+		river.AddWorkerSafely(workers, newGrantKeeper(meta, cfg.RenewBefore)),
+		river.AddWorkerSafely(workers, &subscriptionKeeper{platform: meta}),
 		river.AddWorkerSafely(workers, newEraser(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newDeleter(s, js, cfg.Lease, log)),
 		river.AddWorkerSafely(workers, newReplayer(s, js, log)),
@@ -106,6 +118,7 @@ func New(cfg Config) (*Runner, error) {
 		PeriodicJobs: []*river.PeriodicJob{
 			every(partitionsEvery, partitionsArgs{}), every(purgeEvery, purgeArgs{}), every(janitorEvery, janitorArgs{}),
 			every(statisticsEvery, statisticsArgs{}), every(resealEvery, resealArgs{}),
+			every(grantsEvery, grantsArgs{}), every(subscriptionsEvery, subscriptionsArgs{}),
 		},
 		JobTimeout:                  jobTimeout,
 		RescueStuckJobsAfter:        stuckAfter,
@@ -118,8 +131,11 @@ func New(cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
-	return &Runner{client: client, log: log}, nil
+	return &Runner{client: client, log: log, metrics: meta.metrics}, nil
 }
+
+// Metrics are what the jobs count.
+func (r *Runner) Metrics() []prometheus.Collector { return r.metrics.all() }
 
 // warnings drops what River says at info level: counts, every few seconds.
 type warnings struct{ slog.Handler }

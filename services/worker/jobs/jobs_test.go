@@ -28,10 +28,10 @@ func TestRunner_Run(t *testing.T) {
 	}
 	s := open(t, database, testenv.Worker)
 	eventually(t, "every job has been done", func() bool {
-		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 5
+		return ask[int](t, s, "SELECT count(DISTINCT kind) FROM river_job WHERE state = 'completed'") == 7
 	})
-	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 5 {
-		t.Errorf("%d jobs for %d workers, want each of 5 once", jobs, fleet)
+	if jobs := ask[int](t, s, "SELECT count(*) FROM river_job"); jobs != 7 {
+		t.Errorf("%d jobs for %d workers, want each of 7 once", jobs, fleet)
 	}
 	cancel()
 	for range fleet {

@@ -12,12 +12,13 @@ import (
 	"github.com/riverqueue/river"
 
 	"github.com/primezap/primezap/pkg/connection"
+	"github.com/primezap/primezap/pkg/grant"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/vault"
 )
 
-// resealChunk is how many webhooks, or connections, are looked at between two
+// resealChunk is how many webhooks, connections or grants are looked at between two
 // questions whether to go on.
 const resealChunk = 500
 
@@ -46,7 +47,7 @@ const (
 	resumeAt = "resumeAfter"
 )
 
-// Work goes through all webhooks and then all connections, in the order of their ids.
+// Work goes through all webhooks, all connections and all grants, in the order of their ids.
 // One that is snoozed goes on where it was: those that do not open would keep it for
 // ever otherwise.
 func (r *resealer) Work(ctx context.Context, job *river.Job[resealArgs]) error {
@@ -62,7 +63,7 @@ func (r *resealer) Work(ctx context.Context, job *river.Job[resealArgs]) error {
 		r.log.Info("jobs: secrets sealed again", "rows", walk.resealed, "key", r.vault.PrimaryKeyID())
 	}
 	if walk.unopened > 0 {
-		r.log.Warn("jobs: secrets do not open, their webhooks and connections are of no use: the keyset lacks a key",
+		r.log.Warn("jobs: secrets do not open, their webhooks, connections and grants are of no use: the keyset lacks a key",
 			"rows", walk.unopened, "table", sealTables[walk.exampleIn].name, "example", walk.example)
 	}
 	return errors.Join(err, river.MetadataSet(ctx, resumeIn, walk.table), river.MetadataSet(ctx, resumeAt, walk.after))
@@ -95,6 +96,17 @@ var sealTables = []struct {
 			return seals, err
 		},
 		reseal: resealConnection,
+	},
+	{
+		name: "oauth_grants",
+		look: func(ctx context.Context, q *db.Queries, prefixes [][]byte, after uuid.UUID) (seals []seal, err error) {
+			rows, err := q.GrantSeals(ctx, prefixes, after, resealChunk)
+			for _, row := range rows {
+				seals = append(seals, seal(row))
+			}
+			return seals, err
+		},
+		reseal: resealGrant,
 	},
 }
 
@@ -194,6 +206,24 @@ func resealConnection(ctx context.Context, w *sealWalk, q *db.Queries, id uuid.U
 		return err
 	}
 	resealed, err := q.ResealConnection(ctx, fresh, id, row.Credentials)
+	w.resealed += int(resealed)
+	return err
+}
+
+// resealGrant seals one grant's token again, unless it gets another one meanwhile.
+func resealGrant(ctx context.Context, w *sealWalk, q *db.Queries, id uuid.UUID) error {
+	row, err := q.SealedGrant(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fresh, err := grant.Reseal(w.vault, row.TenantID, id, row.Credentials)
+	if err != nil {
+		return err
+	}
+	resealed, err := q.ResealGrant(ctx, fresh, id, row.Credentials)
 	w.resealed += int(resealed)
 	return err
 }

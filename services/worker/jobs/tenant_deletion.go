@@ -75,6 +75,13 @@ type part struct {
 // work may find a reason to write behind them.
 var pass = []part{
 	{name: "webhooks", remove: shutWebhooks},
+	// No token is renewed by one that is gone, and nothing connected.
+	{name: "states of logins", tables: []string{"oauth_states"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveStatesOf(ctx, tenant, rowChunk)
+	})},
+	{name: "grants", tables: []string{"oauth_grants"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
+		return q.RemoveGrantsOf(ctx, tenant, rowChunk)
+	})},
 	// Nothing is received or sent through one that is gone; the lookups for what
 	// Meta tells do not find it from the request on.
 	{name: "connections", tables: []string{"connections"}, remove: chunk(func(ctx context.Context, q *db.Queries, tenant uuid.UUID) (int64, error) {
