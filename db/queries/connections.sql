@@ -155,29 +155,29 @@ WHERE id = ANY (ARRAY(
   ORDER BY o.subscription_check_at, o.id LIMIT @row_limit FOR UPDATE SKIP LOCKED))
 RETURNING *;
 
--- name: SubscribedOfPage :many
+-- name: ConnectionsOfPage :many
 -- Pages before Instagram accounts.
 SELECT * FROM connections
-WHERE tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+WHERE tenant_id = @tenant_id AND deleted_at IS NULL
   AND (external_id = @page OR page_id = @page) AND channel IN ('facebook', 'instagram')
 ORDER BY channel, id;
 
 -- name: SubscriptionsLooked :exec
 -- The next look is at the same time for all of a page.
-UPDATE connections SET subscription_failures = 0, subscription_check_at = now() + make_interval(secs => @seconds::float8)
-WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
+WHERE id = ANY (@ids::uuid[]);
 
 -- name: SubscriptionsNotLooked :exec
 -- Meta did not say.
-UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = now() + make_interval(secs => @seconds::float8)
-WHERE id = ANY (@ids::uuid[]) AND tenant_id = @tenant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
+WHERE id = ANY (@ids::uuid[]);
 
 -- name: ReleaseSubscriptions :exec
 -- Claimed ones that nobody got to.
-UPDATE connections SET subscription_check_at = now() + make_interval(secs => @seconds::float8)
-WHERE id = ANY (@ids::uuid[]) AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
+WHERE id = ANY (@ids::uuid[]);
 
 -- name: LookAtSubscriptionsOf :exec
 -- At once, since what they came by is worth nothing any more.
-UPDATE connections SET subscription_check_at = now()
-WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL AND subscribed_fields IS NOT NULL;
+UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() END
+WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL;

@@ -83,12 +83,12 @@ RETURNING *;
 
 -- name: GrantLooked :exec
 UPDATE oauth_grants SET check_failures = 0, check_at = now() + make_interval(secs => @seconds::float8)
-WHERE id = @id AND tenant_id = @tenant_id;
+WHERE id = @id;
 
 -- name: GrantNotLooked :exec
 -- Meta did not say.
 UPDATE oauth_grants SET check_failures = least(check_failures + 1, 20), check_at = now() + make_interval(secs => @seconds::float8)
-WHERE id = @id AND tenant_id = @tenant_id;
+WHERE id = @id;
 
 -- name: ReleaseGrants :exec
 -- Claimed ones that nobody got to.
@@ -98,5 +98,5 @@ UPDATE oauth_grants SET check_at = now() + make_interval(secs => @seconds::float
 -- As Meta says, and which of them the tenant was told of.
 UPDATE oauth_grants SET expires_at = @expires_at, data_access_expires_at = @data_access_expires_at,
   told_expires_at = @told_expires_at, told_data_access_at = @told_data_access_at
-WHERE id = @id AND tenant_id = @tenant_id
+WHERE id = @id
 RETURNING *;

@@ -70,13 +70,15 @@ func startSimulator(ctx context.Context, cfg *Config, k keys, ours string, log *
 	for _, app := range cfg.apps() {
 		app.AppID, app.DialogURL = metatest.DefaultAppID, baseURL
 	}
-	cfg.OAuth.Simulated = true
+	cfg.Worker.AppID, cfg.OAuth.Simulated = metatest.DefaultAppID, true
 	log.Warn("Meta is SIMULATED, as neither META_APP_SECRETS nor FACEBOOK_APP_SECRET is set: nothing reaches WhatsApp, Messenger or Instagram", "url", baseURL)
 	return &simulator{server, baseURL}, nil
 }
 
 // platforms are the settings of Meta, one for each service that has them.
-func (c *Config) platforms() []*meta.Config { return []*meta.Config{&c.API.Meta, &c.OAuth.Meta} }
+func (c *Config) platforms() []*meta.Config {
+	return []*meta.Config{&c.API.Meta, &c.OAuth.Meta, &c.Worker.Meta}
+}
 
 // apps are the settings of logins, one for each service that has them.
 func (c *Config) apps() []*login.Config { return []*login.Config{&c.OAuth.Login} }

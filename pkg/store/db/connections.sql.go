@@ -103,6 +103,54 @@ func (q *Queries) ConnectionSeals(ctx context.Context, prefixes [][]byte, after 
 	return items, nil
 }
 
+const connectionsOfPage = `-- name: ConnectionsOfPage :many
+SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections
+WHERE tenant_id = $1 AND deleted_at IS NULL
+  AND (external_id = $2 OR page_id = $2) AND channel IN ('facebook', 'instagram')
+ORDER BY channel, id
+`
+
+// Pages before Instagram accounts.
+func (q *Queries) ConnectionsOfPage(ctx context.Context, tenantID uuid.UUID, page string) ([]Connection, error) {
+	rows, err := q.db.Query(ctx, connectionsOfPage, tenantID, page)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Connection
+	for rows.Next() {
+		var i Connection
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Channel,
+			&i.Name,
+			&i.ExternalID,
+			&i.PageID,
+			&i.Credentials,
+			&i.Status,
+			&i.AccountName,
+			&i.LastError,
+			&i.LastErrorAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+			&i.DeletedAt,
+			&i.TokenRefused,
+			&i.GrantID,
+			&i.SubscribedFields,
+			&i.SubscriptionCheckAt,
+			&i.SubscriptionFailures,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countConnections = `-- name: CountConnections :one
 SELECT count(*) FROM (
   SELECT FROM connections
@@ -655,8 +703,8 @@ func (q *Queries) LockReleasedConnection(ctx context.Context, id uuid.UUID) (Con
 }
 
 const lookAtSubscriptionsOf = `-- name: LookAtSubscriptionsOf :exec
-UPDATE connections SET subscription_check_at = now()
-WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() END
+WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL
 `
 
 // At once, since what they came by is worth nothing any more.
@@ -745,8 +793,8 @@ func (q *Queries) ReleaseConnections(ctx context.Context, channel string, extern
 }
 
 const releaseSubscriptions = `-- name: ReleaseSubscriptions :exec
-UPDATE connections SET subscription_check_at = now() + make_interval(secs => $1::float8)
-WHERE id = ANY ($2::uuid[]) AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
+WHERE id = ANY ($2::uuid[])
 `
 
 // Claimed ones that nobody got to.
@@ -796,73 +844,25 @@ func (q *Queries) SubscribeConnections(ctx context.Context, fields []string, ids
 	return err
 }
 
-const subscribedOfPage = `-- name: SubscribedOfPage :many
-SELECT id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures FROM connections
-WHERE tenant_id = $1 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
-  AND (external_id = $2 OR page_id = $2) AND channel IN ('facebook', 'instagram')
-ORDER BY channel, id
-`
-
-// Pages before Instagram accounts.
-func (q *Queries) SubscribedOfPage(ctx context.Context, tenantID uuid.UUID, page string) ([]Connection, error) {
-	rows, err := q.db.Query(ctx, subscribedOfPage, tenantID, page)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Connection
-	for rows.Next() {
-		var i Connection
-		if err := rows.Scan(
-			&i.ID,
-			&i.TenantID,
-			&i.Channel,
-			&i.Name,
-			&i.ExternalID,
-			&i.PageID,
-			&i.Credentials,
-			&i.Status,
-			&i.AccountName,
-			&i.LastError,
-			&i.LastErrorAt,
-			&i.CreatedAt,
-			&i.UpdatedAt,
-			&i.DeletedAt,
-			&i.TokenRefused,
-			&i.GrantID,
-			&i.SubscribedFields,
-			&i.SubscriptionCheckAt,
-			&i.SubscriptionFailures,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const subscriptionsLooked = `-- name: SubscriptionsLooked :exec
-UPDATE connections SET subscription_failures = 0, subscription_check_at = now() + make_interval(secs => $1::float8)
-WHERE id = ANY ($2::uuid[]) AND tenant_id = $3 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
+WHERE id = ANY ($2::uuid[])
 `
 
 // The next look is at the same time for all of a page.
-func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID, tenantID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids, tenantID)
+func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids)
 	return err
 }
 
 const subscriptionsNotLooked = `-- name: SubscriptionsNotLooked :exec
-UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = now() + make_interval(secs => $1::float8)
-WHERE id = ANY ($2::uuid[]) AND tenant_id = $3 AND deleted_at IS NULL AND subscribed_fields IS NOT NULL
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
+WHERE id = ANY ($2::uuid[])
 `
 
 // Meta did not say.
-func (q *Queries) SubscriptionsNotLooked(ctx context.Context, seconds float64, ids []uuid.UUID, tenantID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, subscriptionsNotLooked, seconds, ids, tenantID)
+func (q *Queries) SubscriptionsNotLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, subscriptionsNotLooked, seconds, ids)
 	return err
 }
 

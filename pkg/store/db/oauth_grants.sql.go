@@ -111,22 +111,22 @@ func (q *Queries) GetGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID
 
 const grantLooked = `-- name: GrantLooked :exec
 UPDATE oauth_grants SET check_failures = 0, check_at = now() + make_interval(secs => $1::float8)
-WHERE id = $2 AND tenant_id = $3
+WHERE id = $2
 `
 
-func (q *Queries) GrantLooked(ctx context.Context, seconds float64, iD uuid.UUID, tenantID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, grantLooked, seconds, iD, tenantID)
+func (q *Queries) GrantLooked(ctx context.Context, seconds float64, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, grantLooked, seconds, iD)
 	return err
 }
 
 const grantNotLooked = `-- name: GrantNotLooked :exec
 UPDATE oauth_grants SET check_failures = least(check_failures + 1, 20), check_at = now() + make_interval(secs => $1::float8)
-WHERE id = $2 AND tenant_id = $3
+WHERE id = $2
 `
 
 // Meta did not say.
-func (q *Queries) GrantNotLooked(ctx context.Context, seconds float64, iD uuid.UUID, tenantID uuid.UUID) error {
-	_, err := q.db.Exec(ctx, grantNotLooked, seconds, iD, tenantID)
+func (q *Queries) GrantNotLooked(ctx context.Context, seconds float64, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, grantNotLooked, seconds, iD)
 	return err
 }
 
@@ -347,7 +347,7 @@ func (q *Queries) LockGrantOfUser(ctx context.Context, tenantID uuid.UUID, userI
 const noteGrantEnds = `-- name: NoteGrantEnds :one
 UPDATE oauth_grants SET expires_at = $1, data_access_expires_at = $2,
   told_expires_at = $3, told_data_access_at = $4
-WHERE id = $5 AND tenant_id = $6
+WHERE id = $5
 RETURNING id, tenant_id, user_id, user_name, credentials, status, scopes, missing_scopes, granted_at, expires_at, data_access_expires_at, told_expires_at, told_data_access_at, check_at, created_at, updated_at, check_failures
 `
 
@@ -357,7 +357,6 @@ type NoteGrantEndsParams struct {
 	ToldExpiresAt       *time.Time
 	ToldDataAccessAt    *time.Time
 	ID                  uuid.UUID
-	TenantID            uuid.UUID
 }
 
 // As Meta says, and which of them the tenant was told of.
@@ -368,7 +367,6 @@ func (q *Queries) NoteGrantEnds(ctx context.Context, arg NoteGrantEndsParams) (O
 		arg.ToldExpiresAt,
 		arg.ToldDataAccessAt,
 		arg.ID,
-		arg.TenantID,
 	)
 	var i OauthGrant
 	err := row.Scan(

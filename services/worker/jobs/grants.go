@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -88,7 +89,7 @@ type lookedGrant struct {
 }
 
 func (l *lookedGrant) failed(ctx context.Context) error {
-	if err := l.store.Queries().GrantNotLooked(ctx, backoff(l.row.CheckFailures), l.row.ID, l.row.TenantID); err != nil {
+	if err := l.store.Queries().GrantNotLooked(ctx, backoff(l.row.CheckFailures), l.row.ID); err != nil {
 		return fmt.Errorf("put off grant %s: %w", l.row.ID, err)
 	}
 	return nil
@@ -113,7 +114,7 @@ func (l *lookedGrant) look(ctx context.Context) error {
 	}
 	ends := ends{token: info.ExpiresAt, dataAccess: info.DataAccessExpiresAt}
 	if !l.near(ends.token) {
-		return l.keep(ctx, ends, false)
+		return l.keep(ctx, &ends, false)
 	}
 	return l.renew(ctx, ends)
 }
@@ -122,7 +123,7 @@ func (l *lookedGrant) look(ctx context.Context) error {
 func (l *lookedGrant) renew(ctx context.Context, ends ends) error {
 	asking, done := context.WithTimeout(ctx, renewFor)
 	defer done()
-	fresh, warnings, err := l.renewer.Renew(asking, l.row.TenantID, l.row.ID, audit.System)
+	_, warnings, err := l.renewer.Renew(asking, l.row.TenantID, l.row.ID, audit.System)
 	switch _, whole := throttled(err); {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -132,14 +133,13 @@ func (l *lookedGrant) renew(ctx context.Context, ends ends) error {
 		return err // there is time to try again
 	case err != nil:
 		l.log.Warn("jobs: a user's token cannot be renewed before its end", "grant", l.row.ID, "end", ends.token, "error", err)
-		return l.keep(ctx, ends, true)
+		return l.keep(ctx, &ends, true)
 	}
 	for _, warning := range warnings {
 		l.log.Info("jobs: not read for a grant", "grant", l.row.ID, "warning", warning.String())
 	}
 	l.metrics.renewed.Inc()
-	ends.token, ends.dataAccess = moment(fresh.ExpiresAt), moment(fresh.DataAccessExpiresAt)
-	return l.keep(ctx, ends, l.near(ends.token))
+	return l.keep(ctx, nil, false)
 }
 
 // refused counts a token that Meta was found to take no more, and has the job
@@ -185,9 +185,10 @@ func (l *lookedGrant) near(end time.Time) bool {
 	return !end.IsZero() && end.Before(l.now.Add(l.before))
 }
 
-// keep stores the ends, and tells of those that are near: each once. tokenEnds says that
-// the token cannot outlive its end.
-func (l *lookedGrant) keep(ctx context.Context, ends ends, tokenEnds bool) error {
+// keep stores the ends that were read of the claimed token, nil where another one was
+// stored since, and tells of those that are near: each once. tokenEnds says that the
+// token cannot outlive its end.
+func (l *lookedGrant) keep(ctx context.Context, read *ends, tokenEnds bool) error {
 	err := l.store.InTx(ctx, func(q *db.Queries) error {
 		row, err := grant.Lock(ctx, q, l.row.TenantID, l.row.ID)
 		if errors.Is(err, store.ErrNotFound) {
@@ -199,10 +200,17 @@ func (l *lookedGrant) keep(ctx context.Context, ends ends, tokenEnds bool) error
 		if !row.GrantedAt.Equal(l.row.GrantedAt) || row.Status != string(grant.Active) {
 			return nil // somebody logged in again: what was read is of before
 		}
-		if err := l.tell(ctx, q, row, ends, tokenEnds); err != nil {
+		now := ends{moment(row.ExpiresAt), moment(row.DataAccessExpiresAt)}
+		if read != nil {
+			if !bytes.Equal(row.Credentials, l.row.Credentials) {
+				return nil // somebody renewed it meanwhile
+			}
+			now = *read
+		}
+		if err := l.tell(ctx, q, row, now, tokenEnds || read == nil && l.near(now.token)); err != nil {
 			return err
 		}
-		return q.GrantLooked(ctx, around(lookAtGrantEvery), row.ID, row.TenantID)
+		return q.GrantLooked(ctx, around(lookAtGrantEvery), row.ID)
 	})
 	if err != nil {
 		return fmt.Errorf("keep what Meta says of grant %s: %w", l.row.ID, err)
@@ -214,7 +222,7 @@ func (l *lookedGrant) keep(ctx context.Context, ends ends, tokenEnds bool) error
 // is nobody to be told.
 func (l *lookedGrant) tell(ctx context.Context, q *db.Queries, row db.OauthGrant, ends ends, tokenEnds bool) error {
 	noted := db.NoteGrantEndsParams{
-		ID: row.ID, TenantID: row.TenantID, ExpiresAt: pointer(ends.token), DataAccessExpiresAt: pointer(ends.dataAccess),
+		ID: row.ID, ExpiresAt: pointer(ends.token), DataAccessExpiresAt: pointer(ends.dataAccess),
 		ToldExpiresAt: row.ToldExpiresAt, ToldDataAccessAt: row.ToldDataAccessAt,
 	}
 	for _, one := range []struct {

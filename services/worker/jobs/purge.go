@@ -64,9 +64,6 @@ func (p *purger) Work(ctx context.Context, _ *river.Job[purgeArgs]) error {
 		{"idempotency keys", purgeChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeIdempotencyKeys(ctx, now.Add(-keepKeys), purgeChunk)
 		}},
-		{"states of logins", purgeChunk, func(ctx context.Context) (int64, error) {
-			return q.PurgeStates(ctx, purgeChunk)
-		}},
 		{"deleted webhooks", webhookChunk, func(ctx context.Context) (int64, error) {
 			return q.PurgeWebhooks(ctx, &deletedBefore, webhookChunk)
 		}},

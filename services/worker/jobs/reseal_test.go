@@ -201,6 +201,24 @@ func TestResealer_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("seals grants' tokens too", func(t *testing.T) {
+		t.Parallel()
+		r := newRotation(t)
+		id := uuid.Must(uuid.NewV7())
+		of := vault.Binding{Tenant: tenant, Table: "oauth_grants", Row: id.String(), Purpose: "access_token"}
+		sealed, err := r.old.Seal([]byte("a user's"), of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asTenant(t, r.api, `INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes) VALUES ($2, $1, 'u', 'n', $3, '{}', '{}')`, tenant, id, sealed)
+		r.run(r.new, quiet(), nil)
+		credentials := ask[[]byte](t, r.store, "SELECT credentials FROM oauth_grants WHERE id = $1", id)
+		token, err := r.new.Unseal(credentials, of)
+		if key, _ := vault.KeyID(credentials); err != nil || key != r.new.PrimaryKeyID() || string(token) != "a user's" {
+			t.Errorf("%q under key %d, %v", token, key, err)
+		}
+	})
+
 	t.Run("a token that is stored meanwhile stands", func(t *testing.T) {
 		t.Parallel()
 		r := newRotation(t)

@@ -102,7 +102,7 @@ type lookedPage struct {
 }
 
 func (l *lookedPage) failed(ctx context.Context) error {
-	if err := l.store.Queries().SubscriptionsNotLooked(ctx, backoff(l.page.failures), l.page.ids, l.page.tenant); err != nil {
+	if err := l.store.Queries().SubscriptionsNotLooked(ctx, backoff(l.page.failures), l.page.ids); err != nil {
 		return fmt.Errorf("put off page %s: %w", l.page.id, err)
 	}
 	return nil
@@ -110,10 +110,11 @@ func (l *lookedPage) failed(ctx context.Context) error {
 
 func (l *lookedPage) look(ctx context.Context) error {
 	q := l.store.Queries()
-	rows, err := q.SubscribedOfPage(ctx, l.page.tenant, l.page.id)
+	rows, err := q.ConnectionsOfPage(ctx, l.page.tenant, l.page.id)
 	if err != nil {
 		return fmt.Errorf("read the connections of page %s: %w", l.page.id, err)
 	}
+	rows = slices.DeleteFunc(rows, func(row db.Connection) bool { return row.SubscribedFields == nil })
 	var want []string
 	l.page.ids = nil
 	for _, row := range rows {
@@ -149,7 +150,7 @@ func (l *lookedPage) look(ctx context.Context) error {
 		}
 	}
 	// Nobody has a token for it: another login brings one.
-	return l.store.Queries().SubscriptionsLooked(ctx, around(lookAtSubscriptionEvery), l.page.ids, l.page.tenant)
+	return l.store.Queries().SubscriptionsLooked(ctx, around(lookAtSubscriptionEvery), l.page.ids)
 }
 
 // restore has Meta tell of fields that it does not tell of. The token is of one of the
@@ -209,7 +210,7 @@ func (l *lookedPage) done(ctx context.Context, u connection.Usable) error {
 				return err
 			}
 		}
-		return q.SubscriptionsLooked(ctx, around(lookAtSubscriptionEvery), l.page.ids, l.page.tenant)
+		return q.SubscriptionsLooked(ctx, around(lookAtSubscriptionEvery), l.page.ids)
 	})
 }
 

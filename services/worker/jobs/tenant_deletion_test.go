@@ -97,6 +97,8 @@ func (w *deleting) fill(owner uuid.UUID, n int) {
 		`INSERT INTO messages (id, tenant_id, connection_id, conversation_id, contact_id, channel, direction, type, status, sent_at)
 			SELECT id, $1, id, id, id, 'whatsapp', 'inbound', 'text', 'received', now() FROM contacts WHERE tenant_id = $1`,
 		`INSERT INTO channel_updates (id, tenant_id, connection_id, field, digest, raw) SELECT id, $1, id, 'calls', id::text::bytea, '{}' FROM contacts WHERE tenant_id = $1`,
+		`INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, scopes, missing_scopes) SELECT gen_random_uuid(), $1::uuid, n::text, 'n', '{}', '{}' FROM generate_series(1, $2::int) AS n`,
+		`INSERT INTO oauth_states (tenant_id, nonce, expires_at) SELECT $1, n::text, now() FROM generate_series(1, $2::int) AS n`,
 		`INSERT INTO api_keys (id, tenant_id, name, hint, hash, scopes) SELECT gen_random_uuid(), $1::uuid, 'k', '', decode(md5($1::uuid::text), 'hex'), '{}'`,
 	} {
 		args := []any{owner}
@@ -166,7 +168,7 @@ func TestDeleter_Work(t *testing.T) {
 			t.Errorf("rows are left in %v", left)
 		}
 		// 60 webhooks with 6 rows each beside their own, 2 with logs.
-		if want := int64(60*7 + 2*(rowChunk+1) + 10*(rowChunk+1) + 1 + 129 + 3 + 1 + 1 + 1); row.Rows != want {
+		if want := int64(60*7 + 2*(rowChunk+1) + 12*(rowChunk+1) + 1 + 129 + 3 + 1 + 1 + 1); row.Rows != want {
 			t.Errorf("counted %d rows, want %d", row.Rows, want)
 		}
 		for _, stream := range []string{bus.StreamEvents, bus.StreamPoison} {
@@ -289,7 +291,7 @@ func TestDeleter_Work(t *testing.T) {
 		if left := w.left(tenant); len(left) > 0 {
 			t.Errorf("rows are left in %v", left)
 		}
-		if got, want := w.look(id).Rows, int64(60*7+2*10+10*10+1+129+3+1+1+1); got != want {
+		if got, want := w.look(id).Rows, int64(60*7+2*10+12*10+1+129+3+1+1+1); got != want {
 			t.Errorf("counted %d rows, want %d", got, want)
 		}
 	})
