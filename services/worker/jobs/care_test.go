@@ -495,4 +495,3 @@ func TestPurger_ForgetsStates(t *testing.T) {
 		t.Errorf("left are %q", left)
 	}
 }
-
