@@ -126,7 +126,7 @@ func (q *Queries) WithdrawalOfCode(ctx context.Context, code string) (Withdrawal
 }
 
 const withdrawnGrants = `-- name: WithdrawnGrants :many
-SELECT g.id, g.tenant_id, g.user_id, g.user_name, g.credentials, g.status, g.scopes, g.missing_scopes, g.granted_at, g.expires_at, g.data_access_expires_at, g.told_expires_at, g.told_data_access_at, g.check_at, g.created_at, g.updated_at FROM oauth_grants g
+SELECT g.id, g.tenant_id, g.user_id, g.user_name, g.credentials, g.status, g.scopes, g.missing_scopes, g.granted_at, g.expires_at, g.data_access_expires_at, g.told_expires_at, g.told_data_access_at, g.check_at, g.created_at, g.updated_at, g.check_failures FROM oauth_grants g
 WHERE g.user_id = $1 AND g.id > $2 AND g.granted_at <= $3
 ORDER BY g.id LIMIT $4
 `
@@ -171,6 +171,7 @@ func (q *Queries) WithdrawnGrants(ctx context.Context, arg WithdrawnGrantsParams
 			&i.CheckAt,
 			&i.CreatedAt,
 			&i.UpdatedAt,
+			&i.CheckFailures,
 		); err != nil {
 			return nil, err
 		}

@@ -39,11 +39,6 @@ func connectionOf(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-c000-%012d", n))
 }
 
-// grantOf is the id of the nth grant; the tenant has each two hundredth.
-func grantOf(n int) uuid.UUID {
-	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-b000-%012d", n))
-}
-
 // hook is the id of the nth webhook.
 func hook(n int) uuid.UUID {
 	return uuid.MustParse(fmt.Sprintf("0198f000-0000-7000-9000-%012d", n))
@@ -132,18 +127,13 @@ UPDATE connections SET grant_id = ('0198f000-0000-7000-e000-' || right(id::text,
 INSERT INTO connections (id, tenant_id, channel, name, external_id, deleted_at) -- the tenant deleted as many
 	SELECT ('0198f000-0000-7000-c000-' || lpad((n * 20)::text, 11, '0') || 'a')::uuid, '0198f000-0000-7000-8000-000000000001', 'whatsapp', 'n', n::text, now()
 	FROM generate_series(0, 99) AS n;
-INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes, status, check_at) -- the tenant has one of each 200
-	SELECT ('0198f000-0000-7000-b000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
-		n::text, 'n', '\x0100000001', '{}', '{}', CASE WHEN n % 3 = 0 THEN 'reconnect' ELSE 'active' END, now() + (n - 1000) * interval '1 second' FROM generate_series(0, 19999) AS n;
-UPDATE connections SET grant_id = ('0198f000-0000-7000-b000-' || lpad('200', 12, '0'))::uuid, subscribed_fields = '{messages}',
+UPDATE connections SET subscribed_fields = '{messages}',
 	subscription_check_at = now() + (right(id::text, 12)::bigint - 1000) * interval '1 second' WHERE deleted_at IS NULL;
-INSERT INTO oauth_states (tenant_id, nonce, expires_at)
-	SELECT CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, n::text, now() - n * interval '1 minute' FROM generate_series(0, 19999) AS n;
 INSERT INTO integration_rate_limits (connection_id, window_type, tenant_id, max_requests, window_start, window_end)
 	SELECT id, w, tenant_id, 60, now(), now() FROM connections, unnest(ARRAY['per_minute', 'per_hour', 'per_day']) AS w;
-INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes) -- the tenant has one of each 200
+INSERT INTO oauth_grants (id, tenant_id, user_id, user_name, credentials, scopes, missing_scopes, status, check_at) -- the tenant has one of each 200
 	SELECT ('0198f000-0000-7000-e000-' || lpad(n::text, 12, '0'))::uuid, CASE WHEN n % 200 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END,
-		n::text, 'n', '\x0100000001', '{}', '{}' FROM generate_series(0, 19999) AS n;
+		n::text, 'n', '\x0100000001', '{}', '{}', CASE WHEN n % 3 = 0 THEN 'reconnect' ELSE 'active' END, now() + (n - 1000) * interval '1 second' FROM generate_series(0, 19999) AS n;
 INSERT INTO oauth_states (tenant_id, nonce, expires_at)
 	SELECT CASE WHEN n % 10 = 0 THEN '0198f000-0000-7000-8000-000000000001' ELSE gen_random_uuid() END, n::text, now() FROM generate_series(1, 20000) AS n;
 INSERT INTO oauth_withdrawals (id, kind, code, request, issued_at, completed_at)
@@ -214,10 +204,6 @@ func workerQueries() []query {
 		{name: "NoteGrantEnds", rows: 4, call: func(q *db.Queries) {
 			_, _ = q.NoteGrantEnds(ctx, db.NoteGrantEndsParams{ID: grantOf(200)})
 		}},
-		{name: "GrantSeals", rows: 300, call: func(q *db.Queries) { _, _ = q.GrantSeals(ctx, [][]byte{{1, 0, 0, 0, 1}}, grantOf(500), 100) }},
-		{name: "SealedGrant", rows: 2, call: func(q *db.Queries) { _, _ = q.SealedGrant(ctx, grantOf(7)) }},
-		{name: "ResealGrant", rows: 2, call: func(q *db.Queries) { _, _ = q.ResealGrant(ctx, []byte{1}, grantOf(7), []byte{}) }},
-		{name: "PurgeStates", rows: 400, call: func(q *db.Queries) { _, _ = q.PurgeStates(ctx, 100) }},
 		{name: "RemoveGrantsOf", rows: 300, call: func(q *db.Queries) { _, _ = q.RemoveGrantsOf(ctx, tenant, 50) }},
 		{name: "RemoveStatesOf", rows: 400, call: func(q *db.Queries) { _, _ = q.RemoveStatesOf(ctx, tenant, 50) }},
 		{name: "ClaimSubscriptions", rows: 200, call: func(q *db.Queries) { _, _ = q.ClaimSubscriptions(ctx, 600, 20) }},
@@ -479,7 +465,6 @@ func apiQueries() []query {
 	lead, conversationStates := "lead", []string{"open", "pending", "closed"}
 	begins, ends := []time.Time{from, midnight.AddDate(0, 0, -1)}, []time.Time{midnight.AddDate(0, 0, -29), to}
 	channel, status, credentials := "whatsapp", "paused", []byte("\x01\x00\x00\x00\x01")
-	grant200 := grantOf(200)
 	connectionInMiddle, rateLimitKinds := connectionOf(10_000), []string{"per_minute", "per_hour", "per_day"}
 	return []query{
 		// A tenant has a hundred by default: all it has is sorted.
@@ -508,16 +493,6 @@ func apiQueries() []query {
 		{name: "CountConnections", rows: 3 * 100, call: func(q *db.Queries) {
 			_, _ = q.CountConnections(ctx, db.CountConnectionsParams{TenantID: tenant, Cap: 10_000})
 		}},
-		// Planned while the table is empty, all that a tenant has: a hundred at most.
-		{name: "GetGrant", rows: 200, call: func(q *db.Queries) { _, _ = q.GetGrant(ctx, grantOf(200), tenant) }},
-		{name: "LockGrant", rows: 200, call: func(q *db.Queries) { _, _ = q.LockGrant(ctx, grantOf(200), tenant) }},
-		{name: "LockGrantOfUser", rows: 2, call: func(q *db.Queries) { _, _ = q.LockGrantOfUser(ctx, tenant, "200") }},
-		// What a tenant has: a hundred.
-		{name: "ListGrants", rows: 200, call: func(q *db.Queries) { _, _ = q.ListGrants(ctx, tenant, 100) }},
-		{name: "CountGrants", rows: 200, call: func(q *db.Queries) { _, _ = q.CountGrants(ctx, tenant, 100) }},
-		{name: "ListGrantable", rows: 300, call: func(q *db.Queries) { _, _ = q.ListGrantable(ctx, tenant, &connectionInMiddle, 20) }},
-		{name: "LockConnectionsOfGrant", rows: 300, call: func(q *db.Queries) { _, _ = q.LockConnectionsOfGrant(ctx, tenant, &grant200) }},
-		{name: "LockConnectionsOfPage", rows: 300, call: func(q *db.Queries) { _, _ = q.LockConnectionsOfPage(ctx, tenant, "200") }},
 		{name: "GetConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.GetConnection(ctx, connectionOf(200), tenant) }},
 		{name: "LockConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.LockConnection(ctx, connectionOf(200), tenant) }},
 		{name: "UpdateConnection", rows: 4, call: func(q *db.Queries) {
