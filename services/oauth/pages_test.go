@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -326,7 +327,9 @@ func TestSubscribe_AtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
 	f.loggedIn(metatest.Choice{})
-	for range 5 {
+	// Slow enough for both to read what there is before either adds to it.
+	f.inject(metatest.Fault{Kind: metatest.FaultLatency, Delay: metatest.Ms(100 * time.Millisecond), Call: "subscribed_apps", Share: 1})
+	for range 3 {
 		var callers sync.WaitGroup
 		for _, field := range []string{"message_reads", "message_echoes"} {
 			callers.Go(func() { f.subscribe(metatest.DefaultPageID, "", field).is(http.StatusOK) })

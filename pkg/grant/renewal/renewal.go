@@ -57,7 +57,8 @@ func (r *Renewer) Renew(ctx context.Context, tenant, id uuid.UUID, actor string)
 	}
 	row, err := r.keep(ctx, actor, g, fresh, pages)
 	if errors.Is(err, grant.ErrReplaced) {
-		row, warnings, err = r.replaced(ctx, tenant, id)
+		warnings = nil
+		row, err = r.replaced(ctx, tenant, id)
 	}
 	if err != nil {
 		return grant.View{}, nil, err
@@ -148,11 +149,11 @@ func page(c db.Connection) string {
 }
 
 // replaced is what another one stored meanwhile.
-func (r *Renewer) replaced(ctx context.Context, tenant, id uuid.UUID) (row db.OauthGrant, warnings []login.Warning, err error) {
+func (r *Renewer) replaced(ctx context.Context, tenant, id uuid.UUID) (row db.OauthGrant, err error) {
 	err = r.Store.InTenant(ctx, tenant, func(q *db.Queries) error {
 		g, err := grant.Read(ctx, q, r.Vault, tenant, id)
 		row = g.Row
 		return err
 	})
-	return row, nil, err
+	return row, err
 }
