@@ -273,8 +273,11 @@ func TestGrantKeeper_Work(t *testing.T) {
 		if snooze, ok := errors.AsType[*river.JobSnoozeError](err); !ok || snooze.Duration != throttledFor {
 			t.Errorf("Work = %v, want it to snooze", err)
 		}
-		if early := ask[int](t, w.super, "SELECT count(*) FROM oauth_grants WHERE check_at < now() + interval '3 minutes'"); early > 0 {
-			t.Errorf("%d are not put off", early)
+		if off := ask[bool](t, w.super, "SELECT abs(extract(epoch FROM check_at - now()) - 900) < 60 FROM oauth_grants WHERE user_id = 'other'"); !off {
+			t.Error("the other one is not put off until then")
+		}
+		if wait := w.waits(); wait < failureBase/2 {
+			t.Errorf("it waits %s", wait)
 		}
 		if n := ask[int](t, w.super, "SELECT check_failures FROM oauth_grants WHERE user_id = 'other'"); n != 0 {
 			t.Error("the other one was looked at")
@@ -327,6 +330,9 @@ func TestGrantKeeper_Work(t *testing.T) {
 		}
 		if wait := w.waits(); wait <= 0 || wait > claimFor {
 			t.Errorf("it comes again after %s", wait)
+		}
+		if rows, err := w.store.Queries().ClaimGrants(t.Context(), claimFor.Seconds(), 1); err != nil || len(rows) != 0 {
+			t.Errorf("claimed %d before, %v", len(rows), err)
 		}
 	})
 
@@ -416,6 +422,20 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 		both.Wait()
 		if n := w.audited("connection.subscription_restored"); n != 1 {
 			t.Errorf("restored %d times", n)
+		}
+	})
+
+	t.Run("what is claimed is claimed again when its worker has died, and not before", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.subscribe()
+		for i, want := range []int{1, 0} {
+			if rows, err := w.store.Queries().ClaimSubscriptions(t.Context(), claimFor.Seconds(), 5); err != nil || len(rows) != want {
+				t.Errorf("claim %d: %d, %v", i, len(rows), err)
+			}
+		}
+		if _, wait := w.subscription(); wait <= 0 || wait > claimFor {
+			t.Errorf("it comes again after %s", wait)
 		}
 	})
 

@@ -109,7 +109,7 @@ func (p *platform) lookAt(ctx context.Context, job string, batch []claimed, rele
 }
 
 // errAway ends a job's turn.
-var errAway = errors.New("Meta does not answer")
+var errAway = errors.New("no answer of Meta")
 
 // throttled says whether Meta takes no more calls of the whole app, and for how long it
 // is left alone then. A page or a user may have too many on its own.
