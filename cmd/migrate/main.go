@@ -79,7 +79,7 @@ const commands = `Commands:
   migrate             apply migrations and the JetStream topology
   migrate api-key     store an API key, and print it; -h lists its flags
   migrate keyset      print a keyset for the vault: new, add, promote or remove ID
-  migrate vault-keys  list the vault's keys, and how many webhooks need each
+  migrate vault-keys  list the vault's keys, and how many things need each
 
 `
 

@@ -19,8 +19,8 @@ type keyset struct {
 	Keyset string `env:"VAULT_KEYSET,required" secret:"true" help:"Tink AEAD keyset in JSON that seals secrets at rest"`
 }
 
-// vaultKeys tells of each key what it does, and how many webhooks and connections have
-// something sealed under it.
+// vaultKeys tells of each key what it does, and how many webhooks, connections and grants
+// have something sealed under it.
 func vaultKeys(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unknown argument %q", args[0])
@@ -53,23 +53,24 @@ func vaultKeys(ctx context.Context, args []string, out io.Writer) error {
 		} else {
 			unreadable.Webhooks += s.Webhooks
 			unreadable.Connections += s.Connections
+			unreadable.Grants += s.Grants
 		}
 	}
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "KEY\tDOES\tWEBHOOKS\tCONNECTIONS")
+	fmt.Fprintln(table, "KEY\tDOES\tWEBHOOKS\tCONNECTIONS\tGRANTS")
 	for _, k := range v.Keys() {
 		does := "opens"
 		if k.Primary {
 			does = "seals"
 		}
-		fmt.Fprintf(table, "%d\t%s\t%d\t%d\n", k.ID, does, under[k.ID].Webhooks, under[k.ID].Connections)
+		fmt.Fprintf(table, "%d\t%s\t%d\t%d\t%d\n", k.ID, does, under[k.ID].Webhooks, under[k.ID].Connections, under[k.ID].Grants)
 		delete(under, k.ID)
 	}
 	for id, n := range under {
-		fmt.Fprintf(table, "%d\tis missing\t%d\t%d\n", id, n.Webhooks, n.Connections)
+		fmt.Fprintf(table, "%d\tis missing\t%d\t%d\t%d\n", id, n.Webhooks, n.Connections, n.Grants)
 	}
-	if unreadable.Webhooks+unreadable.Connections > 0 {
-		fmt.Fprintf(table, "?\tis none\t%d\t%d\n", unreadable.Webhooks, unreadable.Connections)
+	if unreadable.Webhooks+unreadable.Connections+unreadable.Grants > 0 {
+		fmt.Fprintf(table, "?\tis none\t%d\t%d\t%d\n", unreadable.Webhooks, unreadable.Connections, unreadable.Grants)
 	}
 	return table.Flush()
 }

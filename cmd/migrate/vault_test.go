@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/primezap/primezap/pkg/audit"
+	"github.com/primezap/primezap/pkg/grant"
 	"github.com/primezap/primezap/pkg/store/db"
 	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/pkg/vault"
@@ -83,28 +85,41 @@ func TestKeyset_Rotation(t *testing.T) { // not parallel: it reads the environme
 		}
 	}
 
+	logIn := func(v *vault.Vault) {
+		t.Helper()
+		tenant := uuid.New()
+		err := api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+			_, err := grant.Save(context.WithoutCancel(t.Context()), q, v, tenant, audit.System, grant.Login{UserID: "777", Permission: grant.Permission{Token: "token"}})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+
 	v, old := keyset("new")
 	insert(v)
 	insert(v)
 	connect(v)
-	if got, want := list(), old+" seals 2 1"; got != want {
+	logIn(v)
+	if got, want := list(), old+" seals 2 1 1"; got != want {
 		t.Errorf("at first %q, want %q", got, want)
 	}
 	v, _ = keyset("add")
 	added := strconv.FormatUint(uint64(v.Keys()[1].ID), 10)
 	insert(v)
-	if got, want := list(), old+" seals 3 1\n"+added+" opens 0 0"; got != want {
+	if got, want := list(), old+" seals 3 1 1\n"+added+" opens 0 0 0"; got != want {
 		t.Errorf("with a key more %q, want %q", got, want)
 	}
 	v, primary := keyset("promote")
 	insert(v)
 	connect(v)
 	connect(v)
-	if got, want := list(), old+" opens 3 1\n"+added+" seals 1 2"; got != want || primary != added {
+	if got, want := list(), old+" opens 3 1 1\n"+added+" seals 1 2 0"; got != want || primary != added {
 		t.Errorf("with the new key promoted %q, want %q", got, want)
 	}
 	keyset("remove", old)
-	if got, want := list(), added+" seals 1 2\n"+old+" is missing 3 1"; got != want {
+	if got, want := list(), added+" seals 1 2 0\n"+old+" is missing 3 1 1"; got != want {
 		t.Errorf("without the old key %q, want %q", got, want)
 	}
 }

@@ -105,15 +105,17 @@ WHERE id = @id AND secret = @old_secret AND previous_secret IS NOT DISTINCT FROM
   AND headers IS NOT DISTINCT FROM @old_headers;
 
 -- name: CountSeals :many
--- How many webhooks and connections have a ciphertext under each key: the id is its
+-- How many webhooks, connections and grants have a ciphertext under each key: the id is its
 -- second to fifth byte.
 SELECT s.prefix::bytea AS prefix, count(DISTINCT s.id) FILTER (WHERE s.of = 'webhook') AS webhooks,
-  count(DISTINCT s.id) FILTER (WHERE s.of = 'connection') AS connections
+  count(DISTINCT s.id) FILTER (WHERE s.of = 'connection') AS connections, count(DISTINCT s.id) FILTER (WHERE s.of = 'grant') AS grants
 FROM (
   SELECT 'webhook' AS of, w.id, substring(w.sealed FROM 1 FOR 5) AS prefix
   FROM (SELECT id, unnest(ARRAY[secret, previous_secret, headers]) AS sealed FROM webhooks) AS w
   UNION ALL
   SELECT 'connection', c.id, substring(c.credentials FROM 1 FOR 5) FROM connections c
+  UNION ALL
+  SELECT 'grant', g.id, substring(g.credentials FROM 1 FOR 5) FROM oauth_grants g
 ) AS s
 WHERE s.prefix IS NOT NULL GROUP BY 1 ORDER BY 1;
 

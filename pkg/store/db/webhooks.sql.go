@@ -80,12 +80,14 @@ func (q *Queries) ChangedWebhooks(ctx context.Context, since int64, tenantID uui
 
 const countSeals = `-- name: CountSeals :many
 SELECT s.prefix::bytea AS prefix, count(DISTINCT s.id) FILTER (WHERE s.of = 'webhook') AS webhooks,
-  count(DISTINCT s.id) FILTER (WHERE s.of = 'connection') AS connections
+  count(DISTINCT s.id) FILTER (WHERE s.of = 'connection') AS connections, count(DISTINCT s.id) FILTER (WHERE s.of = 'grant') AS grants
 FROM (
   SELECT 'webhook' AS of, w.id, substring(w.sealed FROM 1 FOR 5) AS prefix
   FROM (SELECT id, unnest(ARRAY[secret, previous_secret, headers]) AS sealed FROM webhooks) AS w
   UNION ALL
   SELECT 'connection', c.id, substring(c.credentials FROM 1 FOR 5) FROM connections c
+  UNION ALL
+  SELECT 'grant', g.id, substring(g.credentials FROM 1 FOR 5) FROM oauth_grants g
 ) AS s
 WHERE s.prefix IS NOT NULL GROUP BY 1 ORDER BY 1
 `
@@ -94,9 +96,10 @@ type CountSealsRow struct {
 	Prefix      []byte
 	Webhooks    int64
 	Connections int64
+	Grants      int64
 }
 
-// How many webhooks and connections have a ciphertext under each key: the id is its
+// How many webhooks, connections and grants have a ciphertext under each key: the id is its
 // second to fifth byte.
 func (q *Queries) CountSeals(ctx context.Context) ([]CountSealsRow, error) {
 	rows, err := q.db.Query(ctx, countSeals)
@@ -107,7 +110,12 @@ func (q *Queries) CountSeals(ctx context.Context) ([]CountSealsRow, error) {
 	var items []CountSealsRow
 	for rows.Next() {
 		var i CountSealsRow
-		if err := rows.Scan(&i.Prefix, &i.Webhooks, &i.Connections); err != nil {
+		if err := rows.Scan(
+			&i.Prefix,
+			&i.Webhooks,
+			&i.Connections,
+			&i.Grants,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
