@@ -151,7 +151,7 @@ UPDATE connections SET credentials = @credentials WHERE id = @id AND credentials
 -- As ClaimGrants does.
 UPDATE connections SET subscription_check_at = now() + make_interval(secs => @lease_seconds::float8)
 WHERE id = ANY (ARRAY(
-  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscribed_fields IS NOT NULL AND o.subscription_check_at <= now()
+  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscription_check_at <= now()
   ORDER BY o.subscription_check_at, o.id LIMIT @row_limit FOR UPDATE SKIP LOCKED))
 RETURNING *;
 
@@ -163,21 +163,23 @@ WHERE tenant_id = @tenant_id AND deleted_at IS NULL
 ORDER BY channel, id;
 
 -- name: SubscriptionsLooked :exec
--- The next look is at the same time for all of a page.
+-- The next look is at the same time for all of a page. What is subscribed to nothing was
+-- to be looked at once.
 UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
 WHERE id = ANY (@ids::uuid[]);
 
 -- name: SubscriptionsNotLooked :exec
--- Meta did not say.
-UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
+-- Meta did not say. Who unsubscribed meanwhile is not looked at any more.
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20),
+  subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
 WHERE id = ANY (@ids::uuid[]);
 
 -- name: ReleaseSubscriptions :exec
 -- Claimed ones that nobody got to.
-UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
+UPDATE connections SET subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
 WHERE id = ANY (@ids::uuid[]);
 
--- name: LookAtSubscriptionsOf :exec
--- At once, since what they came by is worth nothing any more.
-UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() END
-WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL;
+-- name: LookAtConnectionsOf :exec
+-- At once, what is subscribed to nothing too: what they came by is worth nothing any more.
+UPDATE connections SET subscription_check_at = now()
+WHERE tenant_id = @tenant_id AND grant_id = @grant_id AND deleted_at IS NULL AND credentials IS NOT NULL AND NOT token_refused;

@@ -21,6 +21,18 @@ func OfGrant(ctx context.Context, q *db.Queries, tenant, grant uuid.UUID) ([]db.
 	return rows, nil
 }
 
+// LookAt has a worker find out soon what the tokens are worth that came by a grant, which
+// Meta refused: they are other ones, and die of some of the same causes.
+func LookAt(ctx context.Context, q *db.Queries, tenant, grant uuid.UUID) error {
+	if _, err := OfGrant(ctx, q, tenant, grant); err != nil { // locked in their order
+		return err
+	}
+	if err := q.LookAtConnectionsOf(ctx, tenant, &grant); err != nil {
+		return fmt.Errorf("have the connections of grant %s looked at: %w", grant, err)
+	}
+	return nil
+}
+
 // ForgetTokens forgets the tokens of the connections that came by a grant, which Meta
 // takes no more since the user took the permission back: for Deauthorized or DataDeleted.
 // They wait for others, which the audit log tells, and an event of each that did not wait

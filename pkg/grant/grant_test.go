@@ -380,8 +380,8 @@ func TestRefuse_ATokenLeavesThePages(t *testing.T) {
 	if got := f.row(row); got.Status != "reconnect" || got.Credentials != nil {
 		t.Errorf("the grant: %+v", got)
 	}
-	if got := f.connection(page); got.Status != "active" || got.Credentials == nil {
-		t.Errorf("its page: %+v", got)
+	if got := f.connection(page); got.Status != "active" || got.Credentials == nil || got.SubscriptionCheckAt == nil {
+		t.Errorf("its page, which is to be looked at soon: %+v", got)
 	}
 	if events := f.raised(); events != nil {
 		t.Errorf("raised %q", events)

@@ -22,7 +22,7 @@ import (
 //	connection.TokenRefused  Meta does not take the user's token. It is forgotten, and
 //	                         the grant waits for another login. The tokens of its pages
 //	                         are other ones, which may well outlive it: connections stay
-//	                         as they are.
+//	                         as they are, and a worker asks Meta for them soon.
 //	connection.Deauthorized  The user took all of it back: the tokens of the pages are
 //	                         forgotten, too, and their connections wait for others.
 //	connection.DataDeleted   The same; and the grant is deleted, with the user's id and
@@ -44,6 +44,9 @@ func Refuse(ctx context.Context, q *db.Queries, read db.OauthGrant, reason conne
 		// It may have been refreshed, too.
 		if before.Credentials == nil || !bytes.Equal(before.Credentials, read.Credentials) {
 			return false, nil
+		}
+		if err := connection.LookAt(ctx, q, before.TenantID, before.ID); err != nil {
+			return false, err
 		}
 		return true, wait(ctx, q, before, reason)
 	}

@@ -15,7 +15,7 @@ import (
 const claimSubscriptions = `-- name: ClaimSubscriptions :many
 UPDATE connections SET subscription_check_at = now() + make_interval(secs => $1::float8)
 WHERE id = ANY (ARRAY(
-  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscribed_fields IS NOT NULL AND o.subscription_check_at <= now()
+  SELECT o.id FROM connections o WHERE o.deleted_at IS NULL AND o.subscription_check_at <= now()
   ORDER BY o.subscription_check_at, o.id LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
@@ -702,14 +702,14 @@ func (q *Queries) LockReleasedConnection(ctx context.Context, id uuid.UUID) (Con
 	return i, err
 }
 
-const lookAtSubscriptionsOf = `-- name: LookAtSubscriptionsOf :exec
-UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() END
-WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL
+const lookAtConnectionsOf = `-- name: LookAtConnectionsOf :exec
+UPDATE connections SET subscription_check_at = now()
+WHERE tenant_id = $1 AND grant_id = $2 AND deleted_at IS NULL AND credentials IS NOT NULL AND NOT token_refused
 `
 
-// At once, since what they came by is worth nothing any more.
-func (q *Queries) LookAtSubscriptionsOf(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) error {
-	_, err := q.db.Exec(ctx, lookAtSubscriptionsOf, tenantID, grantID)
+// At once, what is subscribed to nothing too: what they came by is worth nothing any more.
+func (q *Queries) LookAtConnectionsOf(ctx context.Context, tenantID uuid.UUID, grantID *uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lookAtConnectionsOf, tenantID, grantID)
 	return err
 }
 
@@ -793,7 +793,7 @@ func (q *Queries) ReleaseConnections(ctx context.Context, channel string, extern
 }
 
 const releaseSubscriptions = `-- name: ReleaseSubscriptions :exec
-UPDATE connections SET subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
+UPDATE connections SET subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
 WHERE id = ANY ($2::uuid[])
 `
 
@@ -849,18 +849,20 @@ UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE W
 WHERE id = ANY ($2::uuid[])
 `
 
-// The next look is at the same time for all of a page.
+// The next look is at the same time for all of a page. What is subscribed to nothing was
+// to be looked at once.
 func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids)
 	return err
 }
 
 const subscriptionsNotLooked = `-- name: SubscriptionsNotLooked :exec
-UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20), subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
+UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20),
+  subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
 WHERE id = ANY ($2::uuid[])
 `
 
-// Meta did not say.
+// Meta did not say. Who unsubscribed meanwhile is not looked at any more.
 func (q *Queries) SubscriptionsNotLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, subscriptionsNotLooked, seconds, ids)
 	return err

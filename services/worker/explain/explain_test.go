@@ -214,7 +214,7 @@ func workerQueries() []query {
 			_ = q.SubscriptionsNotLooked(ctx, 600, []uuid.UUID{connectionOf(200)})
 		}},
 		{name: "ReleaseSubscriptions", rows: 6, call: func(q *db.Queries) { _ = q.ReleaseSubscriptions(ctx, 600, []uuid.UUID{connectionOf(200)}) }},
-		{name: "LookAtSubscriptionsOf", rows: 600, call: func(q *db.Queries) { _ = q.LookAtSubscriptionsOf(ctx, tenant, &grant200) }},
+		{name: "LookAtConnectionsOf", rows: 600, call: func(q *db.Queries) { _ = q.LookAtConnectionsOf(ctx, tenant, &grant200) }},
 		{name: "UseConnection", rows: 2, call: func(q *db.Queries) { _, _ = q.UseConnection(ctx, connectionOf(200), tenant) }},
 		{name: "RefuseConnection", rows: 4, call: func(q *db.Queries) {
 			_, _ = q.RefuseConnection(ctx, db.RefuseConnectionParams{

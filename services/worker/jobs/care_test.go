@@ -471,6 +471,55 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("when the user's token died those of the pages are looked at, whatever is subscribed", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.graph.InvalidateUser(w.user, 460) // a new password
+		w.mustLook()
+		w.inject(metatest.Fault{Kind: metatest.FaultError, Error: metatest.ErrorOf(190), Next: 1, Call: "debug_token"}) // the app's own
+		w.check(w.compareTurn())
+		if failures, wait := w.subscription(); failures != 1 || wait <= 0 || w.events("connection.reconnect_required") != nil {
+			t.Fatalf("after an answer that says nothing: %d failures, waits %s", failures, wait)
+		}
+		exec(t, w.super, "UPDATE connections SET subscription_check_at = now()")
+		w.check(w.compareTurn())
+		told := w.events("connection.reconnect_required")
+		if len(told) != 1 || told[0]["reason"] != "token_refused" || w.audited("connection.token_refused") != 1 {
+			t.Errorf("told %v", told)
+		}
+	})
+
+	t.Run("a page's token that outlives the user's is left alone, and looked at once", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.check(w.store.InTx(t.Context(), func(q *db.Queries) error {
+			_, err := grant.Refuse(t.Context(), q, w.row(), connection.TokenRefused)
+			return err
+		}))
+		w.check(w.compareTurn())
+		const settled = "SELECT status = 'active' AND subscription_check_at IS NULL FROM connections WHERE id = $1"
+		if told := w.events("connection.reconnect_required"); told != nil || !ask[bool](t, w.super, settled, w.connection) {
+			t.Errorf("told %v", told)
+		}
+	})
+
+	t.Run("the Instagram account's own token is looked at beside the page's", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.check(w.api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+			_, err := connection.Create(t.Context(), q, w.vault, tenant, connection.Account{
+				Channel: messaging.Instagram, ExternalID: "17841400000000099", PageID: &w.page.ID, Name: "loja", Token: "EAAPolder",
+			})
+			return err
+		}))
+		w.subscribe()
+		w.check(w.compareTurn())
+		const states = "SELECT array_agg(channel || ' ' || status ORDER BY channel) FROM connections"
+		if got := ask[[]string](t, w.super, states); !slices.Equal(got, []string{"facebook active", "instagram reconnect"}) {
+			t.Errorf("they are %q", got)
+		}
+	})
+
 	t.Run("a permission that is missing is noted until it is there", func(t *testing.T) {
 		t.Parallel()
 		w := newCared(t)

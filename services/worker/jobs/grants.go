@@ -128,7 +128,8 @@ func (l *lookedGrant) renew(ctx context.Context, ends ends) error {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case errors.Is(err, grant.ErrReconnect):
-		return l.refused(ctx, err)
+		l.refused(err)
+		return nil
 	case err != nil && (whole || passing(err) && ends.token.Sub(l.now) > l.before/2):
 		return err // there is time to try again
 	case err != nil:
@@ -142,15 +143,10 @@ func (l *lookedGrant) renew(ctx context.Context, ends ends) error {
 	return l.keep(ctx, nil, false)
 }
 
-// refused counts a token that Meta was found to take no more, and has the job
-// subscriptions find out at once what those of the pages are worth then.
-func (l *lookedGrant) refused(ctx context.Context, cause error) error {
+// refused counts a token that Meta was found to take no more.
+func (l *lookedGrant) refused(cause error) {
 	l.metrics.refused.Inc()
 	l.log.Warn("jobs: Meta takes a user's token no more", "grant", l.row.ID, "error", cause)
-	if err := l.store.Queries().LookAtSubscriptionsOf(ctx, l.row.TenantID, &l.row.ID); err != nil {
-		return fmt.Errorf("have the pages of grant %s looked at: %w", l.row.ID, err)
-	}
-	return nil
 }
 
 // appRemoved is the subcode of a token whose user has taken back all.
@@ -171,10 +167,10 @@ func (l *lookedGrant) refuse(ctx context.Context, info login.Info) error {
 	if err != nil {
 		return fmt.Errorf("refuse grant %s: %w", l.row.ID, err)
 	}
-	if !refused {
-		return nil
+	if refused {
+		l.refused(fmt.Errorf("%s: %w", reason, dead(info)))
 	}
-	return l.refused(ctx, fmt.Errorf("%s: %w", reason, &meta.Error{Coded: true, Code: info.Code, Subcode: info.Subcode, Class: meta.Auth}))
+	return nil
 }
 
 // ends are until when a grant is good; zero: for ever.

@@ -143,6 +143,11 @@ func refusedToken(err error) bool {
 	return ok && failed.Class == meta.Auth
 }
 
+// dead is what Meta says of a token that it does not take.
+func dead(info login.Info) *meta.Error {
+	return &meta.Error{Coded: true, Code: info.Code, Subcode: info.Subcode, Class: meta.Auth}
+}
+
 // backoff is how many seconds something is put off after so many failures.
 func backoff(before int32) float64 {
 	return around(time.Duration(min(float64(failureBase)*math.Pow(2, float64(before)), float64(failureMost))))

@@ -29,7 +29,8 @@ type subscriptionsArgs struct{}
 // Kind is what River calls the job.
 func (subscriptionsArgs) Kind() string { return "subscriptions" }
 
-// subscriptionKeeper compares what Meta tells of pages with what it is to tell.
+// subscriptionKeeper compares what Meta tells of pages with what it is to tell, and finds
+// tokens of pages that Meta takes no more.
 type subscriptionKeeper struct {
 	river.WorkerDefaults[subscriptionsArgs]
 	platform
@@ -108,13 +109,15 @@ func (l *lookedPage) failed(ctx context.Context) error {
 	return nil
 }
 
+// look has Meta tell of the page what it is to tell, and finds out what the tokens are
+// worth that are not needed for it.
 func (l *lookedPage) look(ctx context.Context) error {
 	q := l.store.Queries()
 	rows, err := q.ConnectionsOfPage(ctx, l.page.tenant, l.page.id)
 	if err != nil {
 		return fmt.Errorf("read the connections of page %s: %w", l.page.id, err)
 	}
-	rows = slices.DeleteFunc(rows, func(row db.Connection) bool { return row.SubscribedFields == nil })
+	rows = slices.DeleteFunc(rows, func(row db.Connection) bool { return row.SubscriptionCheckAt == nil })
 	var want []string
 	l.page.ids = nil
 	for _, row := range rows {
@@ -124,7 +127,9 @@ func (l *lookedPage) look(ctx context.Context) error {
 	want = slices.Compact(want)
 	asking, done := context.WithTimeout(ctx, lookFor)
 	defer done()
-	refused := make(map[string]bool) // tokens
+	restored := len(want) == 0
+	refusals := make(map[string]error) // of tokens; nil: Meta takes it
+	var taken []connection.Usable
 	for _, row := range rows {
 		u, err := connection.Open(l.vault, row)
 		if errors.Is(err, connection.ErrReconnect) {
@@ -133,24 +138,43 @@ func (l *lookedPage) look(ctx context.Context) error {
 		if err != nil {
 			return err // resealing says which keys are missing
 		}
-		var refusal error
-		if !refused[u.Token] {
-			err = l.restore(asking, row, u, want)
-			if err == nil {
-				return l.done(ctx, u)
+		refusal, asked := refusals[u.Token]
+		switch {
+		case asked:
+		case restored:
+			if refusal, err = l.inspect(asking, u); err != nil {
+				return err
 			}
-			if !refusedToken(err) {
-				return l.note(ctx, u, err)
+		default:
+			refusal = l.restore(asking, row, u, want)
+			if refusal != nil && !refusedToken(refusal) {
+				return l.note(ctx, u, refusal)
 			}
-			refusal = err
+			restored = refusal == nil
 		}
-		refused[u.Token] = true
-		if err := l.refuse(ctx, u, refusal); err != nil {
+		refusals[u.Token] = refusal
+		if refusal == nil {
+			taken = append(taken, u)
+		} else if err := l.refuse(ctx, u, refusal); err != nil {
 			return err
 		}
 	}
-	// Nobody has a token for it: another login brings one.
-	return l.store.Queries().SubscriptionsLooked(ctx, around(lookAtSubscriptionEvery), l.page.ids)
+	// Where nobody has a token that Meta takes another login brings one.
+	return l.done(ctx, taken)
+}
+
+// inspect asks Meta what a token is. The refusal is nil for one that it takes.
+func (l *lookedPage) inspect(ctx context.Context, u connection.Usable) (refusal, err error) {
+	info, err := l.app.Debug(ctx, u.Token)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("inspect the token of %s: %w", u, err)
+	case !info.Valid && meta.ClassOf(info.Code) == meta.Auth:
+		return dead(info), nil
+	case !info.Valid:
+		return nil, fmt.Errorf("inspect the token of %s: Meta takes it for invalid, by code %d", u, info.Code)
+	}
+	return nil, nil
 }
 
 // restore has Meta tell of fields that it does not tell of. The token is of one of the
@@ -202,10 +226,14 @@ type subscribed struct {
 	Fields []string `json:"subscribedFields"`
 }
 
-// done puts the next look off, and forgets what Meta said the last time.
-func (l *lookedPage) done(ctx context.Context, u connection.Usable) error {
+// done puts the next look off, and forgets what Meta said the last time of those whose
+// token it takes.
+func (l *lookedPage) done(ctx context.Context, taken []connection.Usable) error {
 	return l.store.InTx(ctx, func(q *db.Queries) error {
-		if l.page.failures > 0 {
+		for _, u := range taken {
+			if l.page.failures == 0 {
+				break
+			}
 			if err := connection.Succeeded(ctx, q, u); err != nil {
 				return err
 			}
