@@ -1,3 +1,4 @@
+// Package auditlog reads what package audit records.
 package auditlog
 
 import (
