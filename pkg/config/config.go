@@ -158,6 +158,10 @@ func fault(err error, settings []setting) error {
 	return fmt.Errorf("%s: %w", name, unread.Err)
 }
 
+// longDefault is the length from which a default stands behind the meaning, so that it
+// does not push all meanings to the right.
+const longDefault = 40
+
 // Usage prints every setting of cfg, a pointer to a struct, with its default and
 // its meaning. The default of a secret is not shown.
 func Usage(w io.Writer, cfg any) error {
@@ -171,16 +175,18 @@ func Usage(w io.Writer, cfg any) error {
 			continue
 		}
 		seen = append(seen, s.key)
-		value := s.value
+		value, meaning := s.value, s.help
 		switch {
 		case value != "" && s.secret:
 			value = "(secret)"
+		case len(value) >= longDefault:
+			value, meaning = "(long)", meaning+"; default: "+value
 		case value == "" && s.required:
 			value = "(required)"
 		case value == "":
 			value = "-"
 		}
-		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.key, value, s.help)
+		fmt.Fprintf(table, "  %s\t%s\t%s\n", s.key, value, meaning)
 	}
 	return table.Flush()
 }

@@ -163,6 +163,26 @@ func TestUsage_RequiredAndAbsentDefaults(t *testing.T) {
 	}
 }
 
+func TestUsage_LongDefault(t *testing.T) {
+	t.Parallel()
+	type longConfig struct {
+		Names config.List `env:"T_NAMES" envDefault:"one_that_is_long,another_that_is_long,a_third" help:"names, comma separated"`
+		Addr  string      `env:"T_ADDR" envDefault:"127.0.0.1:8080" help:"address of the API"`
+	}
+	var got bytes.Buffer
+	if err := config.Usage(&got, new(longConfig)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"  T_NAMES  (long)          names, comma separated; default: one_that_is_long,another_that_is_long,a_third\n",
+		"  T_ADDR   127.0.0.1:8080  address of the API\n",
+	} {
+		if !strings.Contains(got.String(), want) {
+			t.Errorf("%q is not in\n%s", want, &got)
+		}
+	}
+}
+
 func TestParse(t *testing.T) {
 	t.Parallel()
 	for _, flag := range []string{"-h", "--help"} {

@@ -30,7 +30,7 @@ type Config struct {
 
 	Meta meta.Config
 
-	CORSOrigins config.List  `env:"CORS_ORIGINS" help:"origins whose pages may call the API, comma separated, or *"`
+	CORSOrigins config.List  `env:"CORS_ORIGINS" help:"origins of the front end, whose pages may call and get what a login brings, comma separated, or * (to which no login is given)"`
 	AllowHTTP   bool         `env:"WEBHOOK_ALLOW_HTTP" envDefault:"false" help:"take webhooks with http URLs too"`
 	AllowCIDRs  config.CIDRs `env:"WEBHOOK_ALLOW_CIDRS" help:"networks that webhooks may point to although they are not public, comma separated"`
 

@@ -30,7 +30,7 @@ type Config struct {
 	Meta       meta.Config
 	Login      login.Config
 
-	CORSOrigins      config.List `env:"CORS_ORIGINS" help:"origins whose pages may call the service and open its pop-up, comma separated, or * (which opens no pop-up)"`
+	CORSOrigins      config.List `env:"CORS_ORIGINS" help:"origins of the front end, whose pages may call and get what a login brings, comma separated, or * (to which no login is given)"`
 	PublicURL        string      `env:"OAUTH_PUBLIC_URL" help:"where Meta's users reach the service, such as https://api.example.com; unset: the host that Meta called"`
 	ActionsPerMinute int         `env:"OAUTH_ACTIONS_PER_MINUTE" envDefault:"60" help:"actions of a tenant a minute, in each process; 0: no limit"`
 	MaxConnections   int         `env:"TENANT_MAX_CONNECTIONS" envDefault:"100" help:"connections to Meta that a tenant may have; 0: as many as it likes"`
