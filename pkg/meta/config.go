@@ -80,7 +80,7 @@ func Origin(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
-		return nil, errors.New("must be a URL like " + defaultURL)
+		return nil, errors.New("must be a URL like https://meta.example.com")
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return nil, errors.New("must have neither user, query nor fragment")
 	case u.Path != "" && u.Path != "/":

@@ -123,6 +123,9 @@ func TestActions_NotConfigured(t *testing.T) {
 		}
 	}
 	f.do(http.MethodGet, "/readyz", "").refuses(http.StatusServiceUnavailable, problem.TypeOAuthNotConfigured)
+	if !strings.Contains(f.logs.String(), `settings="FACEBOOK_APP_ID, OAUTH_STATE_KEY"`) {
+		t.Error("the log does not say what is missing")
+	}
 }
 
 func TestActions_Preflight(t *testing.T) {

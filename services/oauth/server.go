@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -68,10 +69,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	missing := cfg.Login.Missing(&cfg.Meta)
 	var states *login.States
-	if len(missing) == 0 {
-		if states, err = login.NewStates(cfg.Login.StateKey, time.Now); err != nil {
-			return nil, fmt.Errorf("log in to Facebook: %w", err)
-		}
+	if len(missing) > 0 {
+		deps.Log.Info("nobody can log in to Facebook: settings are missing", "settings", strings.Join(missing, ", "))
+	} else if states, err = login.NewStates(cfg.Login.StateKey, time.Now); err != nil {
+		return nil, fmt.Errorf("log in to Facebook: %w", err)
 	}
 	inserter, err := jobs.NewInserter()
 	if err != nil {

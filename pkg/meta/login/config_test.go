@@ -22,6 +22,7 @@ func TestConfig_Validate(t *testing.T) {
 		"a dialog on this machine":          {cfg: login.Config{DialogURL: "http://127.0.0.1:9000"}},
 		"an id that is none":                {login.Config{AppID: "10001/"}, []string{"FACEBOOK_APP_ID must be digits"}},
 		"a dialog in clear":                 {login.Config{DialogURL: "http://www.facebook.com"}, []string{"META_DIALOG_URL must be https"}},
+		"a dialog without a scheme":         {login.Config{DialogURL: "www.facebook.com"}, []string{"META_DIALOG_URL must be a URL like https://meta.example.com"}},
 		"a dialog with a version":           {login.Config{DialogURL: "https://www.facebook.com/v3.2"}, []string{"META_DIALOG_URL must have no path"}},
 		"a redirect in clear":               {login.Config{Redirects: config.List{redirect, "http://hush.example.com/"}}, []string{"OAUTH_REDIRECT_ALLOWLIST: URL 2 must be https"}},
 		"a redirect with a fragment":        {login.Config{Redirects: config.List{redirect + "#"}}, []string{"OAUTH_REDIRECT_ALLOWLIST: URL 1 must have neither"}},

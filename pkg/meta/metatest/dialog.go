@@ -220,7 +220,7 @@ var dialogWords = map[string]map[string]string{
 		"pages_read_engagement": "read what your pages publish", "pages_show_list": "see the list of your pages",
 	},
 	"pt-BR": {
-		"title": "Login simulado do Facebook", "banner": "SIMULADO: este não é o Facebook", "other": "English", "otherLang": "en",
+		"title": "Login simulado do Facebook", "banner": "SIMULADO: isto não é o Facebook", "other": "English", "otherLang": "en",
 		"lead":  "Ninguém entra em conta nenhuma aqui, e nada muda na Meta. Escolha quem você é e o que permite.",
 		"wants": "quer acesso às suas páginas e contas do Instagram.", "user": "Quem você é", "scopes": "O que você permite", "all": "Este login permite tudo ou nada.",
 		"pages": "Páginas", "noPages": "nenhuma página", "silent": "sem função que dê um token", "declined": "Recusado antes e não perguntado de novo", "noScopes": "Nada além do seu nome.",

@@ -78,7 +78,7 @@ func TestServer_Dialog(t *testing.T) {
 		}
 		return resp.StatusCode, location
 	}
-	for lang, says := range map[string]string{"en": "SIMULATED: this is not Facebook", "pt-BR": "SIMULADO: este não é o Facebook"} {
+	for lang, says := range map[string]string{"en": "SIMULATED: this is not Facebook", "pt-BR": "SIMULADO: isto não é o Facebook"} {
 		t.Run("says in "+lang+" that it is simulated, and what can be chosen", func(t *testing.T) {
 			t.Parallel()
 			page, header := open(t, s, "locale", strings.ReplaceAll(lang, "-", "_"))
