@@ -98,6 +98,7 @@ func TestStandalone(t *testing.T) {
 		i.call(t, http.MethodGet, "/readyz", "", http.StatusOK, nil)
 	})
 	t.Run("the README's walk-through does what it says", func(t *testing.T) { walkThrough(t, i) })
+	t.Run("so does the login of docs/channels.md", func(t *testing.T) { tryLogin(t, i) })
 	t.Run("another instance on another directory", func(t *testing.T) { testStartingUp(t, i) })
 
 	i.terminate(t)
