@@ -86,11 +86,11 @@ func TestWithdrawer_Work(t *testing.T) {
 			var owners, grants []uuid.UUID
 			for range withdrawalPage + 2 {
 				owner := uuid.Must(uuid.NewV7())
-				owners, grants = append(owners, owner), append(grants, w.grant(owner, "7001", issued.Add(-time.Hour)))
+				owners, grants = append(owners, owner), append(grants, w.grant(owner, "555000111222333", issued.Add(-time.Hour)))
 			}
 			neighbour := uuid.Must(uuid.NewV7())
 			spared := w.grant(neighbour, "7002", issued.Add(-time.Hour))
-			id := w.tell(kind, "7001")
+			id := w.tell(kind, "555000111222333")
 			w.done(id)
 			for i, owner := range owners {
 				if got := w.state(owner, grants[i]); got != want.state {
@@ -106,14 +106,14 @@ func TestWithdrawer_Work(t *testing.T) {
 			}
 			audited := ask[int](t, w.super, "SELECT count(*) FROM audit_log")
 			w.done(id)                   // as a worker does that was thought dead
-			w.done(w.tell(kind, "7001")) // and Meta tells again
+			w.done(w.tell(kind, "555000111222333")) // and Meta tells again
 			if n := ask[int](t, w.super, told, want.reason); n != len(owners) {
 				t.Errorf("%d events after a repetition", n)
 			}
 			if n := ask[int](t, w.super, "SELECT count(*) FROM audit_log"); n != audited {
 				t.Errorf("%d entries of the audit log after a repetition, want %d", n, audited)
 			}
-			if kind == "deletion" && ask[bool](t, w.super, "SELECT EXISTS (SELECT FROM audit_log a WHERE a::text LIKE '%Prado%' OR a::text LIKE '%7001%')") {
+			if kind == "deletion" && ask[bool](t, w.super, "SELECT EXISTS (SELECT FROM audit_log a WHERE a::text LIKE '%Prado%' OR a::text LIKE '%555000111222333%')") {
 				t.Error("the audit log names the user")
 			}
 		})
