@@ -105,9 +105,13 @@ SELECT count(*) FROM (
 ) AS counted;
 
 -- name: UpdateConnection :one
+-- Another token may be one that Meta takes again: what it stopped telling of meanwhile, as
+-- it does of an app that was removed, is restored at once.
 UPDATE connections SET name = @name, page_id = @page_id, status = @status, credentials = @credentials,
   token_refused = @token_refused, account_name = @account_name, last_error = @last_error,
-  last_error_at = @last_error_at, grant_id = @grant_id, updated_at = now()
+  last_error_at = @last_error_at, grant_id = @grant_id, updated_at = now(),
+  subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL AND credentials IS DISTINCT FROM @credentials
+    THEN now() ELSE subscription_check_at END
 WHERE id = @id AND tenant_id = @tenant_id AND deleted_at IS NULL
 RETURNING *;
 
@@ -164,20 +168,20 @@ ORDER BY channel, id;
 
 -- name: SubscriptionsLooked :exec
 -- The next look is at the same time for all of a page. What is subscribed to nothing was
--- to be looked at once.
+-- to be looked at once. They are locked in the order in which everybody locks several.
 UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
-WHERE id = ANY (@ids::uuid[]);
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY (@ids::uuid[]) ORDER BY o.id FOR UPDATE));
 
 -- name: SubscriptionsNotLooked :exec
 -- Meta did not say. Who unsubscribed meanwhile is not looked at any more.
 UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20),
   subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
-WHERE id = ANY (@ids::uuid[]);
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY (@ids::uuid[]) ORDER BY o.id FOR UPDATE));
 
 -- name: ReleaseSubscriptions :exec
 -- Claimed ones that nobody got to.
 UPDATE connections SET subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
-WHERE id = ANY (@ids::uuid[]);
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY (@ids::uuid[]) ORDER BY o.id FOR UPDATE));
 
 -- name: LookAtConnectionsOf :exec
 -- At once, what is subscribed to nothing too: what they came by is worth nothing any more.

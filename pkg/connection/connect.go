@@ -1,10 +1,12 @@
 package connection
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -96,6 +98,25 @@ func (c *Connector) Connect(ctx context.Context, q *db.Queries, tenant uuid.UUID
 		}
 	}
 	return outcomes, w.end(ctx)
+}
+
+// InOrder sorts accounts for one Claim after the other, once they are locked (Lock): by the
+// connections that there are of them, whoever's, which everybody locks in the order of their
+// ids.
+func InOrder(ctx context.Context, q *db.Queries, accounts []Account) error {
+	found, err := find(ctx, q, accounts...)
+	if err != nil {
+		return err
+	}
+	ids := make(map[account]uuid.UUID, len(found))
+	for _, f := range found {
+		ids[account{messaging.Channel(f.Channel), f.ExternalID}] = f.ID
+	}
+	slices.SortStableFunc(accounts, func(a, b Account) int {
+		x, y := ids[account{a.Channel, a.ExternalID}], ids[account{b.Channel, b.ExternalID}]
+		return bytes.Compare(x[:], y[:])
+	})
+	return nil
 }
 
 // Claim connects an account for a tenant that has proven that it is its own: a connection

@@ -15,6 +15,7 @@ import (
 	"github.com/primezap/primezap/pkg/meta/metatest"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/pkg/testenv"
 	"github.com/primezap/primezap/services/oauth"
 )
 
@@ -269,6 +270,46 @@ func TestSubscribe_Claim(t *testing.T) {
 		f.subscribe("99", "").is(http.StatusNotFound)
 	})
 	f.quiet()
+}
+
+// The other tenant's connections are locked in the order of their ids, whichever of them was
+// made first: whoever locks several of them waits, and nobody is undone.
+func TestSubscribe_ClaimLocksInOrder(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, nil)
+	f.loggedIn(manager)
+	page, _, _, _ := f.live(metatest.DefaultPageID)
+	f.action("disconnect", map[string]any{"connectionId": page}).is(http.StatusOK)
+	f.loggedIn(manager) // the page is newer than its Instagram account now
+	page, _, _, _ = f.live(metatest.DefaultPageID)
+	account, _, _, _ := f.live(metatest.DefaultAccountID)
+	if account > page {
+		t.Fatal("the account is the newer one")
+	}
+	other := f.neighbour()
+	super := f.open(testenv.Superuser)
+	blocked := func() (n int) {
+		f.check(super.Pool().QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&n))
+		return n
+	}
+	subscribed := make(chan answer, 1) // sent once
+	f.check(f.worker.InTx(t.Context(), func(q *db.Queries) error {
+		if _, err := q.LockConnection(t.Context(), uuid.MustParse(account), f.tenant); err != nil {
+			return err
+		}
+		go func() { subscribed <- other.subscribe(metatest.DefaultPageID, metatest.DefaultPageToken) }()
+		for deadline := time.Now().Add(20 * time.Second); blocked() == 0; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the claim waits for nothing")
+			}
+		}
+		_, err := q.LockConnection(t.Context(), uuid.MustParse(page), f.tenant)
+		return err
+	}))
+	(<-subscribed).is(http.StatusOK)
+	if n := f.count("(SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()) AS d WHERE deadlocks > 0"); n != 0 {
+		t.Error("a deadlock")
+	}
 }
 
 func TestSubscribe_OtherApp(t *testing.T) {

@@ -794,7 +794,7 @@ func (q *Queries) ReleaseConnections(ctx context.Context, channel string, extern
 
 const releaseSubscriptions = `-- name: ReleaseSubscriptions :exec
 UPDATE connections SET subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
-WHERE id = ANY ($2::uuid[])
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY ($2::uuid[]) ORDER BY o.id FOR UPDATE))
 `
 
 // Claimed ones that nobody got to.
@@ -846,11 +846,11 @@ func (q *Queries) SubscribeConnections(ctx context.Context, fields []string, ids
 
 const subscriptionsLooked = `-- name: SubscriptionsLooked :exec
 UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
-WHERE id = ANY ($2::uuid[])
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY ($2::uuid[]) ORDER BY o.id FOR UPDATE))
 `
 
 // The next look is at the same time for all of a page. What is subscribed to nothing was
-// to be looked at once.
+// to be looked at once. They are locked in the order in which everybody locks several.
 func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids)
 	return err
@@ -859,7 +859,7 @@ func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids 
 const subscriptionsNotLooked = `-- name: SubscriptionsNotLooked :exec
 UPDATE connections SET subscription_failures = least(subscription_failures + 1, 20),
   subscription_check_at = CASE WHEN subscription_check_at IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
-WHERE id = ANY ($2::uuid[])
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY ($2::uuid[]) ORDER BY o.id FOR UPDATE))
 `
 
 // Meta did not say. Who unsubscribed meanwhile is not looked at any more.
@@ -871,7 +871,9 @@ func (q *Queries) SubscriptionsNotLooked(ctx context.Context, seconds float64, i
 const updateConnection = `-- name: UpdateConnection :one
 UPDATE connections SET name = $1, page_id = $2, status = $3, credentials = $4,
   token_refused = $5, account_name = $6, last_error = $7,
-  last_error_at = $8, grant_id = $9, updated_at = now()
+  last_error_at = $8, grant_id = $9, updated_at = now(),
+  subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL AND credentials IS DISTINCT FROM $4
+    THEN now() ELSE subscription_check_at END
 WHERE id = $10 AND tenant_id = $11 AND deleted_at IS NULL
 RETURNING id, tenant_id, channel, name, external_id, page_id, credentials, status, account_name, last_error, last_error_at, created_at, updated_at, deleted_at, token_refused, grant_id, subscribed_fields, subscription_check_at, subscription_failures
 `
@@ -890,6 +892,8 @@ type UpdateConnectionParams struct {
 	TenantID     uuid.UUID
 }
 
+// Another token may be one that Meta takes again: what it stopped telling of meanwhile, as
+// it does of an app that was removed, is restored at once.
 func (q *Queries) UpdateConnection(ctx context.Context, arg UpdateConnectionParams) (Connection, error) {
 	row := q.db.QueryRow(ctx, updateConnection,
 		arg.Name,

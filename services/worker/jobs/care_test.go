@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
 	"github.com/primezap/primezap/pkg/config"
@@ -534,6 +535,86 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 		w.check(w.compare())
 		if ask[bool](t, w.super, noted, w.connection) {
 			t.Error("it is noted still")
+		}
+	})
+
+	t.Run("another token has it looked at again at once", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.subscribe()
+		w.graph.Unsubscribe(w.page.ID)
+		locked := func(do func(q *db.Queries, row db.Connection) error) {
+			t.Helper()
+			w.check(w.api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+				row, err := q.LockConnection(t.Context(), w.connection, tenant)
+				if err != nil {
+					return err
+				}
+				return do(q, row)
+			}))
+		}
+		// The user removed the app.
+		w.check(w.api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+			return connection.ForgetTokens(t.Context(), q, tenant, w.grant, connection.Deauthorized)
+		}))
+		w.check(w.compare())
+		if _, wait := w.subscription(); wait < 30*time.Minute {
+			t.Fatalf("without a token it waits %s", wait)
+		}
+		locked(func(q *db.Queries, row db.Connection) error {
+			_, err := connection.Renewed(t.Context(), q, w.vault, "user:1", row, w.page.AccessToken, true)
+			return err
+		})
+		w.check(w.compareTurn())
+		if have, on := w.graph.Subscriptions(w.page.ID); !on {
+			t.Errorf("subscribed to %v", have)
+		}
+		locked(func(q *db.Queries, row db.Connection) error {
+			row.Name = "Loja nova"
+			_, err := connection.Update(t.Context(), q, row)
+			return err
+		})
+		if _, wait := w.subscription(); wait < 30*time.Minute {
+			t.Errorf("with another name it is looked at after %s", wait)
+		}
+	})
+
+	t.Run("pages are put off in the order in which everybody locks several", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.subscribe()
+		first := uuid.MustParse("00000000-0000-7000-8000-000000000001")
+		ids := []uuid.UUID{w.connection, first}
+		for name, put := range map[string]func(q *db.Queries) error{
+			"looked":     func(q *db.Queries) error { return q.SubscriptionsLooked(t.Context(), 1, ids) },
+			"not looked": func(q *db.Queries) error { return q.SubscriptionsNotLooked(t.Context(), 1, ids) },
+			"released":   func(q *db.Queries) error { return q.ReleaseSubscriptions(t.Context(), 1, ids) },
+		} {
+			// Of a table without indexes rows come as they were written.
+			exec(t, w.super, "DELETE FROM connections WHERE id = $1", first)
+			exec(t, w.super, "VACUUM FULL connections")
+			exec(t, w.super, `INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, grant_id, credentials, subscribed_fields)
+				SELECT $1, tenant_id, 'instagram', 'n', 'n', external_id, grant_id, credentials, subscribed_fields FROM connections`, first)
+			done := make(chan error, 1) // sent once
+			w.check(pgx.BeginFunc(t.Context(), w.store.Pool(), func(tx pgx.Tx) error {
+				if _, err := db.New(tx).LockConnection(t.Context(), first, tenant); err != nil {
+					return err
+				}
+				go func() {
+					done <- pgx.BeginFunc(t.Context(), w.store.Pool(), func(tx pgx.Tx) error {
+						_, err := tx.Exec(t.Context(), "SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+						return errors.Join(err, put(db.New(tx)))
+					})
+				}()
+				eventually(t, name+" waits", func() bool {
+					return ask[bool](t, w.super, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')")
+				})
+				_, err := db.New(tx).LockConnection(t.Context(), w.connection, tenant)
+				return err
+			}))
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	})
 

@@ -158,6 +158,9 @@ func (s *Service) claim(ctx context.Context, tx pgx.Tx, q *db.Queries, p auth.Pr
 	if err := s.Connector.Lock(ctx, q, p.Tenant, accounts...); err != nil {
 		return err
 	}
+	if err := connection.InOrder(ctx, q, accounts); err != nil {
+		return err
+	}
 	for _, account := range accounts {
 		if _, err := s.Connector.Claim(ctx, tx, q, p.Tenant, p.Actor, account); err != nil {
 			return err
