@@ -504,6 +504,28 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("a page that nobody got to is looked at later, subscribed or not", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.check(w.api.InTenant(t.Context(), tenant, func(q *db.Queries) error {
+			_, err := connection.Create(t.Context(), q, w.vault, tenant, connection.Account{
+				Channel: messaging.Facebook, ExternalID: "100000000000099", Name: "Filial", Token: "EAAPother", GrantID: &w.grant,
+			})
+			return err
+		}))
+		w.check(w.store.InTx(t.Context(), func(q *db.Queries) error {
+			_, err := grant.Refuse(t.Context(), q, w.row(), connection.TokenRefused)
+			return err
+		}))
+		w.inject(metatest.Fault{Kind: metatest.FaultError, Error: metatest.ErrorOf(4), Share: 1, Call: "debug_token"})
+		if _, ok := errors.AsType[*river.JobSnoozeError](w.compareTurn()); !ok {
+			t.Error("it does not snooze")
+		}
+		if n := ask[int](t, w.super, "SELECT count(*) FROM connections WHERE subscription_check_at > now()"); n != 2 {
+			t.Errorf("%d of 2 are looked at later", n)
+		}
+	})
+
 	t.Run("the Instagram account's own token is looked at beside the page's", func(t *testing.T) {
 		t.Parallel()
 		w := newCared(t)
