@@ -105,7 +105,7 @@ func TestWithdrawer_Work(t *testing.T) {
 				t.Errorf("%d events, want one for each of %d pages", n, len(owners))
 			}
 			audited := ask[int](t, w.super, "SELECT count(*) FROM audit_log")
-			w.done(id)                   // as a worker does that was thought dead
+			w.done(id)                              // as a worker does that was thought dead
 			w.done(w.tell(kind, "555000111222333")) // and Meta tells again
 			if n := ask[int](t, w.super, told, want.reason); n != len(owners) {
 				t.Errorf("%d events after a repetition", n)
