@@ -18,7 +18,6 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/event"
-	"github.com/primezap/primezap/pkg/grant"
 	"github.com/primezap/primezap/pkg/problem"
 	"github.com/primezap/primezap/pkg/strict"
 )
@@ -131,21 +130,6 @@ func (e DeliveryState) Valid() bool {
 	}
 }
 
-// Defines values for HealthStatus.
-const (
-	Ok HealthStatus = "ok"
-)
-
-// Valid indicates whether the value is a known member of the HealthStatus enum.
-func (e HealthStatus) Valid() bool {
-	switch e {
-	case Ok:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for JobState.
 const (
 	JobStateCompleted JobState = "completed"
@@ -236,33 +220,6 @@ func (e ReplayState) Valid() bool {
 	case ReplayStatePending:
 		return true
 	case ReplayStateRunning:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for Scope.
-const (
-	ChannelsWrite Scope = "channels:write"
-	EventsWrite   Scope = "events:write"
-	Platform      Scope = "platform"
-	WebhooksRead  Scope = "webhooks:read"
-	WebhooksWrite Scope = "webhooks:write"
-)
-
-// Valid indicates whether the value is a known member of the Scope enum.
-func (e Scope) Valid() bool {
-	switch e {
-	case ChannelsWrite:
-		return true
-	case EventsWrite:
-		return true
-	case Platform:
-		return true
-	case WebhooksRead:
-		return true
-	case WebhooksWrite:
 		return true
 	default:
 		return false
@@ -371,20 +328,6 @@ type AuditEntry struct {
 type AuditPage struct {
 	Data       []AuditEntry `json:"data"`
 	Pagination Pagination   `json:"pagination"`
-}
-
-// AuthURL Examples: {"authUrl":"https://www.facebook.com/v25.0/dialog/oauth?client_id=10001\u0026redirect_uri=https%3A%2F%2Fapp.example.com%2Fintegracoes%2Ffacebook%2Fcallback\u0026response_type=code\u0026scope=pages_show_list%2Cpages_messaging\u0026state=eyJuIjoi","expiresAt":"2026-03-02T12:10:00Z","simulated":false,"state":"eyJuIjoi"}
-type AuthURL struct {
-	AuthURL string `json:"authUrl"`
-
-	// ExpiresAt Until when the state is good, ten minutes
-	ExpiresAt time.Time `json:"expiresAt"`
-
-	// Simulated Whether it is a simulated Meta's dialog
-	Simulated bool `json:"simulated"`
-
-	// State Comes back with the code, and is given to exchange_code; good once, for who asked for it
-	State string `json:"state"`
 }
 
 // BulkResult Examples: {"complete":true,"count":1200}
@@ -548,29 +491,6 @@ type DeliveryPage struct {
 // DeliveryState An exhausted delivery is kept for 7 days
 type DeliveryState string
 
-// DisconnectAction One connection, or a grant with all that was connected by it.
-//
-// Examples: {"action":"disconnect","connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491"}
-type DisconnectAction struct {
-	Action       string `json:"action"`
-	ConnectionID string `json:"connectionId,omitempty"`
-
-	// Force Forget the tokens also where Meta cannot be reached
-	Force   bool   `json:"force,omitempty"`
-	GrantID string `json:"grantId,omitempty"`
-}
-
-// Disconnected Examples: {"connectionIds":["0198c0f2-0a1b-7c2d-8e3f-405162738491"],"revoked":true,"success":true,"warnings":[]}
-type Disconnected struct {
-	// ConnectionIds What is disconnected
-	ConnectionIds []openapi_types.UUID `json:"connectionIds"`
-
-	// Revoked Whether Meta has taken back all that the user had allowed: it is asked to once nothing is connected by it any more, here or at another tenant
-	Revoked  bool           `json:"revoked"`
-	Success  bool           `json:"success"`
-	Warnings []OAuthWarning `json:"warnings"`
-}
-
 // Erasure Examples: {"bodies":7,"createdAt":"2026-03-02T12:00:00Z","deliveries":1,"events":12,"finishedAt":null,"id":"0198c0f0-1111-7222-8333-444455556666","logs":30,"records":0,"state":"running"}
 type Erasure struct {
 	// Bodies Bodies erased so far
@@ -695,84 +615,6 @@ type EventTypeList struct {
 	Data []EventType `json:"data"`
 }
 
-// ExchangeCodeAction With the `code` that the dialog came back with, or with the `error`.
-//
-// Examples: {"action":"exchange_code","code":"AQDexampleOnly","redirectUri":"https://app.example.com/integracoes/facebook/callback","state":"eyJuIjoi"}
-type ExchangeCodeAction struct {
-	Action string `json:"action"`
-	Code   string `json:"code,omitempty"`
-
-	// Error What the dialog came back with instead of a code, such as access_denied
-	Error string `json:"error,omitempty"`
-
-	// ErrorCode The dialog's error_code
-	ErrorCode string `json:"errorCode,omitempty"`
-
-	// ErrorDescription The dialog's error_description or error_message
-	ErrorDescription string `json:"errorDescription,omitempty"`
-
-	// ErrorReason The dialog's error_reason
-	ErrorReason string `json:"errorReason,omitempty"`
-
-	// RedirectURI The one that get_auth_url was given
-	RedirectURI string `json:"redirectUri"`
-	State       string `json:"state"`
-}
-
-// ExchangedCode Examples: {"accessToken":"EAABexampleOnly","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"instagramAccounts":[{"connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738492","followersCount":1204,"id":"17841400000000001","name":"Loja Exemplo","pageId":"100000000000001","profilePictureUrl":null,"username":"loja.exemplo"}],"missingScopes":["instagram_manage_messages"],"pages":[{"accessToken":"EAAPexampleOnly","category":"Store","connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491","id":"100000000000001","instagramBusinessAccountId":"17841400000000001","name":"Loja Exemplo","tasks":["MESSAGING","MODERATE"]}],"user":{"id":"7770001","name":"Rafaela Nogueira"},"warnings":[{"message":"page 100000000000002 is connected by another tenant: subscribe_webhook takes it over","pageId":"100000000000002","reason":"connected_elsewhere"}]}
-type ExchangedCode struct {
-	// AccessToken The user's, good for some sixty days. It is kept, and renewed before its end
-	AccessToken string `json:"accessToken"`
-
-	// DataAccessExpiresAt Null: never
-	DataAccessExpiresAt *time.Time `json:"dataAccessExpiresAt"`
-
-	// ExpiresAt Null: never
-	ExpiresAt *time.Time `json:"expiresAt"`
-
-	// GrantID What list_connections calls this permission
-	GrantID           openapi_types.UUID `json:"grantId"`
-	GrantedScopes     []string           `json:"grantedScopes"`
-	InstagramAccounts []InstagramAccount `json:"instagramAccounts"`
-
-	// MissingScopes What was asked for and not granted
-	MissingScopes []string       `json:"missingScopes"`
-	Pages         []FacebookPage `json:"pages"`
-	User          FacebookUser   `json:"user"`
-	Warnings      []OAuthWarning `json:"warnings"`
-}
-
-// FacebookOAuthAction defines model for FacebookOAuthAction.
-type FacebookOAuthAction = json.RawMessage
-
-// FacebookOAuthResult defines model for FacebookOAuthResult.
-type FacebookOAuthResult = json.RawMessage
-
-// FacebookPage defines model for FacebookPage.
-type FacebookPage struct {
-	AccessToken string `json:"accessToken"`
-	Category    string `json:"category"`
-
-	// ConnectionID Null where it is not connected; a warning says why
-	ConnectionID               *openapi_types.UUID `json:"connectionId"`
-	ID                         string              `json:"id"`
-	InstagramBusinessAccountID *string             `json:"instagramBusinessAccountId,omitempty"`
-	Name                       string              `json:"name"`
-
-	// Tasks What the user may do there; messages need MESSAGING
-	Tasks []string `json:"tasks"`
-}
-
-// FacebookUser defines model for FacebookUser.
-type FacebookUser struct {
-	Email *string `json:"email,omitempty"`
-
-	// ID Of this app
-	ID         string  `json:"id"`
-	Name       string  `json:"name"`
-	PictureURL *string `json:"pictureUrl,omitempty"`
-}
-
 // Filter Which events the webhook gets, by their `data`: paths such as `deal.stage.name`,
 // each with a value or with operators, for example
 // `{"deal.stage.name": {"$eq": "won"}}`. At most 8 KiB and 100 conditions; stored and
@@ -789,84 +631,15 @@ type FilterPreview struct {
 // FilterPreviewInput Examples: {"data":{"deal":{"stage":{"name":"won"},"title":"Plano anual","valueCents":120000}},"filter":{"deal.stage.name":{"$eq":"won"}}}
 type FilterPreviewInput = json.RawMessage
 
-// GetAuthURLAction Examples: {"action":"get_auth_url","redirectUri":"https://app.example.com/integracoes/facebook/callback"}
-type GetAuthURLAction struct {
-	Action string `json:"action"`
-
-	// AuthType `rerequest` asks again for what was declined; `reauthorize` renews the access to data, which ends 90 days after the last use
-	AuthType string `json:"authType,omitempty"`
-
-	// RedirectURI Where the dialog comes back to, exactly as it stands in OAUTH_REDIRECT_ALLOWLIST
-	RedirectURI string `json:"redirectUri"`
-
-	// Scopes Permissions to ask for, of those that the installation asks for; absent or empty for all of them
-	Scopes []string `json:"scopes,omitempty"`
-}
-
-// Grant What somebody has allowed by logging in
-//
-// Examples: {"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}
-type Grant = grant.View
-
-// GrantedConnection defines model for GrantedConnection.
-type GrantedConnection struct {
-	// Connection Examples: {"accountName":"+55 11 4000-0001","channel":"whatsapp","createdAt":"2026-03-02T12:00:00Z","externalId":"800000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738495","lastError":null,"name":"Sales","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"}, {"accountName":"loja.exemplo","channel":"instagram","createdAt":"2026-03-02T12:00:00Z","externalId":"17841400000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738496","lastError":{"at":"2026-03-03T08:15:00.25Z","message":"Error validating access token: Session has expired."},"name":"Shop","pageId":"100000000000001","status":"reconnect","updatedAt":"2026-03-03T08:15:00.25Z"}
-	Connection Connection `json:"connection"`
-
-	// GrantID Null where it was connected by a token
-	GrantID *openapi_types.UUID `json:"grantId"`
-
-	// SubscribedFields What Meta is to tell of the page; null: nothing
-	SubscribedFields *[]string `json:"subscribedFields"`
-}
-
-// GrantedConnections Examples: {"connections":[{"connection":{"accountName":"Loja Exemplo","channel":"facebook","createdAt":"2026-03-02T12:00:00Z","externalId":"100000000000001","id":"0198c0f2-0a1b-7c2d-8e3f-405162738491","lastError":null,"name":"Loja Exemplo","pageId":null,"status":"active","updatedAt":"2026-03-02T12:00:00Z"},"grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490","subscribedFields":["messages","messaging_postbacks"]}],"grants":[{"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}],"nextCursor":null}
-type GrantedConnections struct {
-	// Connections Pages and Instagram accounts, newest first, also those that were connected by a token
-	Connections []GrantedConnection `json:"connections"`
-
-	// Grants All that the tenant has
-	Grants     []Grant `json:"grants"`
-	NextCursor *string `json:"nextCursor"`
-}
-
 // Headers Sent with every attempt, at most 20. Answers show `"••••"` in place of the
 // values; sending that back keeps the stored one.
 type Headers map[string]string
-
-// Health Examples: {"status":"ok"}
-type Health struct {
-	Status HealthStatus `json:"status"`
-}
-
-// HealthStatus defines model for Health.Status.
-type HealthStatus string
-
-// InstagramAccount defines model for InstagramAccount.
-type InstagramAccount struct {
-	ConnectionID      *openapi_types.UUID `json:"connectionId"`
-	FollowersCount    *int                `json:"followersCount"`
-	ID                string              `json:"id"`
-	Name              string              `json:"name"`
-	PageID            string              `json:"pageId"`
-	ProfilePictureURL *string             `json:"profilePictureUrl"`
-	Username          string              `json:"username"`
-}
 
 // JobState defines model for JobState.
 type JobState string
 
 // Kind defines model for Kind.
 type Kind string
-
-// ListConnectionsAction Examples: {"action":"list_connections"}
-type ListConnectionsAction struct {
-	Action string `json:"action"`
-
-	// Cursor `nextCursor` of the page before
-	Cursor string               `json:"cursor,omitempty"`
-	Limit  strict.Optional[int] `json:"limit,omitempty"`
-}
 
 // Message As `data.message` of the events message.received and message.sent has it; GET /api/event-types has its schema.
 //
@@ -877,26 +650,6 @@ type Message = json.RawMessage
 type MessagePage struct {
 	Data       []Message  `json:"data"`
 	Pagination Pagination `json:"pagination"`
-}
-
-// OAuthWarning What could not be done without the rest being the worse for it
-type OAuthWarning struct {
-	// AccountID Of an Instagram account
-	AccountID   *string `json:"accountId,omitempty"`
-	FbtraceID   *string `json:"fbtraceId,omitempty"`
-	Message     string  `json:"message"`
-	MetaCode    *int    `json:"metaCode,omitempty"`
-	MetaSubcode *int    `json:"metaSubcode,omitempty"`
-	PageID      *string `json:"pageId,omitempty"`
-
-	// Reason - `page_unreadable`, `instagram_unreadable`: Meta lists it, and says it in a form that cannot be understood, or refuses to say more
-	// - `page_without_token`: the user may not act for the page
-	// - `page_without_messaging`: the user may not write for the page
-	// - `pages_cut`: there are more pages than are read
-	// - `connected_elsewhere`: another tenant has it; subscribe_webhook takes it over
-	// - `connection_limit`: the tenant has as many connections as it may have
-	// - `not_unsubscribed`, `not_revoked`: Meta did not take it back
-	Reason string `json:"reason"`
 }
 
 // Pagination defines model for Pagination.
@@ -961,24 +714,6 @@ type RateLimitWindow struct {
 	ResetsAt   *time.Time `json:"resetsAt"`
 	Used       int        `json:"used"`
 	WindowType WindowType `json:"windowType"`
-}
-
-// RefreshAction Of a grant, or of the one that a connection was connected by.
-//
-// Examples: {"action":"refresh","grantId":"0198c0f2-0a1b-7c2d-8e3f-405162738490"}
-type RefreshAction struct {
-	Action       string `json:"action"`
-	ConnectionID string `json:"connectionId,omitempty"`
-	GrantID      string `json:"grantId,omitempty"`
-}
-
-// RefreshedGrant Examples: {"grant":{"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"},"warnings":[]}
-type RefreshedGrant struct {
-	// Grant What somebody has allowed by logging in
-	//
-	// Examples: {"createdAt":"2026-03-02T12:00:00Z","dataAccessExpiresAt":"2026-05-31T12:00:00Z","expiresAt":"2026-05-01T12:00:00Z","grantedScopes":["instagram_basic","pages_messaging","pages_show_list"],"id":"0198c0f2-0a1b-7c2d-8e3f-405162738490","missingScopes":[],"status":"active","updatedAt":"2026-03-02T12:00:00Z","userId":"7770001","userName":"Rafaela Nogueira"}
-	Grant    Grant          `json:"grant"`
-	Warnings []OAuthWarning `json:"warnings"`
 }
 
 // RegenerateSecretInput Examples: {"gracePeriodSeconds":3600}
@@ -1047,15 +782,6 @@ type RetryPolicy struct {
 	DelaysSeconds []int `json:"delaysSeconds"`
 }
 
-// Scope defines model for Scope.
-type Scope string
-
-// SignedRequest defines model for SignedRequest.
-type SignedRequest struct {
-	// SignedRequest As Meta signs it: two texts in base64url with a dot between
-	SignedRequest string `json:"signed_request"`
-}
-
 // StatsByDay defines model for StatsByDay.
 type StatsByDay struct {
 	// Date A UTC day with calls
@@ -1078,26 +804,6 @@ type StatsByStatus struct {
 	// Status null for attempts without an answer
 	Status *int  `json:"status"`
 	Total  int64 `json:"total"`
-}
-
-// SubscribeWebhookAction Examples: {"action":"subscribe_webhook","pageId":"100000000000001"}
-type SubscribeWebhookAction struct {
-	Action string `json:"action"`
-
-	// Fields Beside messages and messaging_postbacks, and what is subscribed already
-	Fields []string `json:"fields,omitempty"`
-
-	// PageAccessToken The stored token, if absent
-	PageAccessToken string `json:"pageAccessToken,omitempty"`
-	PageID          string `json:"pageId"`
-}
-
-// SubscribedWebhook Examples: {"connectionId":"0198c0f2-0a1b-7c2d-8e3f-405162738491","subscribedFields":["messages","messaging_postbacks"],"success":true}
-type SubscribedWebhook struct {
-	// ConnectionID The page's
-	ConnectionID     openapi_types.UUID `json:"connectionId"`
-	SubscribedFields []string           `json:"subscribedFields"`
-	Success          bool               `json:"success"`
 }
 
 // Subscriptions Event types, prefixes such as `deal.*`, or `*`
@@ -1140,17 +846,6 @@ type TestResult struct {
 
 	// Status null without an answer
 	Status  *int `json:"status"`
-	Success bool `json:"success"`
-}
-
-// UnsubscribeWebhookAction Examples: {"action":"unsubscribe_webhook","pageId":"100000000000001"}
-type UnsubscribeWebhookAction struct {
-	Action string `json:"action"`
-	PageID string `json:"pageId"`
-}
-
-// UnsubscribedWebhook Examples: {"success":true}
-type UnsubscribedWebhook struct {
 	Success bool `json:"success"`
 }
 
@@ -1342,14 +1037,6 @@ type WebhookWithSecret struct {
 // WindowType defines model for WindowType.
 type WindowType string
 
-// Withdrawal Examples: {"confirmation_code":"7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081","url":"https://app.example.com/oauth/facebook/data-deletion/7b1f0a9e4c5d4f6e8a2b3c4d5e6f7081"}
-type Withdrawal struct {
-	ConfirmationCode string `json:"confirmation_code"`
-
-	// URL A page that says how far it is
-	URL string `json:"url"`
-}
-
 // APIKeyID defines model for APIKeyId.
 type APIKeyID = string
 
@@ -1386,50 +1073,8 @@ type ReplayID = string
 // TenantDeletionID defines model for TenantDeletionId.
 type TenantDeletionID = string
 
-// TenantID defines model for TenantId.
-type TenantID = openapi_types.UUID
-
 // WebhookID defines model for WebhookId.
 type WebhookID = string
-
-// BadGateway Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type BadGateway = Problem
-
-// BadRequest Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type BadRequest = Problem
-
-// Conflict Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Conflict = Problem
-
-// Forbidden Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Forbidden = Problem
-
-// Gone Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Gone = Problem
-
-// Invalid Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Invalid = Problem
-
-// NotFound Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type NotFound = Problem
-
-// Timeout Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Timeout = Problem
-
-// TooLarge Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type TooLarge = Problem
-
-// TooManyRequests Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type TooManyRequests = Problem
-
-// Unauthorized Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Unauthorized = Problem
-
-// Unavailable Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type Unavailable = Problem
-
-// UnsupportedMediaType Examples: {"detail":"/url: must use https","errors":[{"detail":"must use https","pointer":"/url"}],"instance":"/api/custom-webhooks","requestId":"0198c0de-0000-7000-8000-000000000001","status":422,"title":"Unprocessable Entity","type":"about:blank"}
-type UnsupportedMediaType = Problem
 
 // ListAPIKeysParams defines parameters for ListAPIKeys.
 type ListAPIKeysParams struct {
@@ -3207,63 +2852,6 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/webhooks/meta", wrapper.ReceiveMetaWebhook, options.OperationMiddlewares["receiveMetaWebhook"]...)
 
 }
-
-type BadGatewayApplicationProblemPlusJSONResponse Problem
-
-type BadRequestApplicationProblemPlusJSONResponse Problem
-
-type ConflictApplicationProblemPlusJSONResponse Problem
-
-type ForbiddenResponseHeaders struct {
-	RateLimit       *string
-	RateLimitPolicy *string
-}
-type ForbiddenApplicationProblemPlusJSONResponse struct {
-	Body Problem
-
-	Headers ForbiddenResponseHeaders
-}
-
-type GoneApplicationProblemPlusJSONResponse Problem
-
-type InvalidApplicationProblemPlusJSONResponse Problem
-
-type NotFoundApplicationProblemPlusJSONResponse Problem
-
-type TimeoutApplicationProblemPlusJSONResponse Problem
-
-type TooLargeApplicationProblemPlusJSONResponse Problem
-
-type TooManyRequestsResponseHeaders struct {
-	RateLimit       *string
-	RateLimitPolicy *string
-	RetryAfter      *int
-}
-type TooManyRequestsApplicationProblemPlusJSONResponse struct {
-	Body Problem
-
-	Headers TooManyRequestsResponseHeaders
-}
-
-type UnauthorizedResponseHeaders struct {
-	WWWAuthenticate *string
-}
-type UnauthorizedApplicationProblemPlusJSONResponse struct {
-	Body Problem
-
-	Headers UnauthorizedResponseHeaders
-}
-
-type UnavailableResponseHeaders struct {
-	RetryAfter *int
-}
-type UnavailableApplicationProblemPlusJSONResponse struct {
-	Body Problem
-
-	Headers UnavailableResponseHeaders
-}
-
-type UnsupportedMediaTypeApplicationProblemPlusJSONResponse Problem
 
 type ListAPIKeysRequestObject struct {
 	Params ListAPIKeysParams
