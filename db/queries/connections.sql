@@ -168,9 +168,11 @@ ORDER BY channel, id;
 
 -- name: SubscriptionsLooked :exec
 -- The next look is at the same time for all of a page. What is subscribed to nothing was
--- to be looked at once. They are locked in the order in which everybody locks several.
+-- to be looked at once. Who subscribed meanwhile has it looked at again: what was restored
+-- may have been less. They are locked in the order in which everybody locks several.
 UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => @seconds::float8) END
-WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY (@ids::uuid[]) ORDER BY o.id FOR UPDATE));
+WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY (@ids::uuid[]) ORDER BY o.id FOR UPDATE))
+  AND subscription_check_at > now();
 
 -- name: SubscriptionsNotLooked :exec
 -- Meta did not say. Who unsubscribed meanwhile is not looked at any more.

@@ -100,3 +100,7 @@ UPDATE oauth_grants SET expires_at = @expires_at, data_access_expires_at = @data
   told_expires_at = @told_expires_at, told_data_access_at = @told_data_access_at
 WHERE id = @id
 RETURNING *;
+
+-- name: LookAtGrant :exec
+-- With the next turn.
+UPDATE oauth_grants SET check_at = now() WHERE id = @id AND tenant_id = @tenant_id AND status = 'active';

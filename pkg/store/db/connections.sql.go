@@ -847,10 +847,12 @@ func (q *Queries) SubscribeConnections(ctx context.Context, fields []string, ids
 const subscriptionsLooked = `-- name: SubscriptionsLooked :exec
 UPDATE connections SET subscription_failures = 0, subscription_check_at = CASE WHEN subscribed_fields IS NOT NULL THEN now() + make_interval(secs => $1::float8) END
 WHERE id = ANY (ARRAY(SELECT o.id FROM connections o WHERE o.id = ANY ($2::uuid[]) ORDER BY o.id FOR UPDATE))
+  AND subscription_check_at > now()
 `
 
 // The next look is at the same time for all of a page. What is subscribed to nothing was
-// to be looked at once. They are locked in the order in which everybody locks several.
+// to be looked at once. Who subscribed meanwhile has it looked at again: what was restored
+// may have been less. They are locked in the order in which everybody locks several.
 func (q *Queries) SubscriptionsLooked(ctx context.Context, seconds float64, ids []uuid.UUID) error {
 	_, err := q.db.Exec(ctx, subscriptionsLooked, seconds, ids)
 	return err

@@ -344,6 +344,16 @@ func (q *Queries) LockGrantOfUser(ctx context.Context, tenantID uuid.UUID, userI
 	return i, err
 }
 
+const lookAtGrant = `-- name: LookAtGrant :exec
+UPDATE oauth_grants SET check_at = now() WHERE id = $1 AND tenant_id = $2 AND status = 'active'
+`
+
+// With the next turn.
+func (q *Queries) LookAtGrant(ctx context.Context, iD uuid.UUID, tenantID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lookAtGrant, iD, tenantID)
+	return err
+}
+
 const noteGrantEnds = `-- name: NoteGrantEnds :one
 UPDATE oauth_grants SET expires_at = $1, data_access_expires_at = $2,
   told_expires_at = $3, told_data_access_at = $4

@@ -601,6 +601,27 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("what was subscribed to while it was looked at is looked at again", func(t *testing.T) {
+		t.Parallel()
+		w := newCared(t)
+		w.subscribe("messages")
+		if rows, err := w.store.Queries().ClaimSubscriptions(t.Context(), claimFor.Seconds(), claimAtOnce); err != nil || len(rows) != 1 {
+			t.Fatalf("claimed %d, %v", len(rows), err)
+		}
+		w.subscribe("messages", "message_reads")
+		w.graph.Unsubscribe(w.page.ID)
+		_, err := w.app.Subscribe(t.Context(), w.page.ID, w.page.AccessToken, []string{"messages"}) // as was to be restored
+		w.check(err)
+		w.check(w.store.Queries().SubscriptionsLooked(t.Context(), lookAtSubscriptionEvery.Seconds(), []uuid.UUID{w.connection}))
+		w.check(w.compareTurn())
+		if have, _ := w.graph.Subscriptions(w.page.ID); !slices.Contains(have, "message_reads") {
+			t.Errorf("Meta tells %v", have)
+		}
+		if _, wait := w.subscription(); wait < 30*time.Minute {
+			t.Errorf("it is looked at after %s", wait)
+		}
+	})
+
 	t.Run("pages are put off in the order in which everybody locks several", func(t *testing.T) {
 		t.Parallel()
 		w := newCared(t)
@@ -617,7 +638,8 @@ func TestSubscriptionKeeper_Work(t *testing.T) {
 			exec(t, w.super, "VACUUM FULL connections")
 			exec(t, w.super, `INSERT INTO connections (id, tenant_id, channel, name, external_id, page_id, grant_id, credentials, subscribed_fields)
 				SELECT $1, tenant_id, 'instagram', 'n', 'n', external_id, grant_id, credentials, subscribed_fields FROM connections`, first)
-			done := make(chan error, 1) // sent once
+			exec(t, w.super, "UPDATE connections SET subscription_check_at = now() + interval '1 minute'") // as of what is claimed
+			done := make(chan error, 1)                                                                    // sent once
 			w.check(pgx.BeginFunc(t.Context(), w.store.Pool(), func(tx pgx.Tx) error {
 				if _, err := db.New(tx).LockConnection(t.Context(), first, tenant); err != nil {
 					return err

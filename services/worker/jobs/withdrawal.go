@@ -19,8 +19,8 @@ const (
 	withdrawalPage = 50 // grants that are read together
 	// clocksDiffer is how much later than Meta says that something was taken back a
 	// login may have been stored and be meant: Meta's clock is another one, and tells
-	// whole seconds. Nobody removes an app and logs in anew within it; a login that is
-	// spared by mistake would stay for ever.
+	// whole seconds. Of a removal Meta is then asked whether it was meant: who disconnects
+	// and logs in anew at once goes on. A deletion spares no login that may be meant.
 	clocksDiffer = 15 * time.Second
 )
 
@@ -77,8 +77,14 @@ func (w *withdrawal) step(ctx context.Context) (more bool, err error) {
 	if w.row.Kind == "deletion" {
 		reason = connection.DataDeleted
 	}
+	doubtful := reason == connection.Deauthorized && next.GrantedAt.Sub(w.row.IssuedAt) >= time.Second
 	err = w.store.InTenant(ctx, next.TenantID, func(q *db.Queries) error {
-		if _, err := grant.Refuse(ctx, q, next, reason); err != nil {
+		if doubtful {
+			err = q.LookAtGrant(ctx, next.ID, next.TenantID)
+		} else {
+			_, err = grant.Refuse(ctx, q, next, reason)
+		}
+		if err != nil {
 			return err
 		}
 		return q.AdvanceWithdrawal(ctx, next.ID, w.row.ID)

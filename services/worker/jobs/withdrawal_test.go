@@ -135,6 +135,22 @@ func TestWithdrawer_Work(t *testing.T) {
 		}
 	})
 
+	t.Run("Meta is asked of a login that came so soon after a removal that clocks may be to blame", func(t *testing.T) {
+		t.Parallel()
+		w := newWithdrawing(t)
+		for after, want := range map[time.Duration]bool{900 * time.Millisecond: false, 5 * time.Second: true} {
+			user, owner := fmt.Sprint(9000+after.Milliseconds()), uuid.Must(uuid.NewV7())
+			id := w.grant(owner, user, issued.Add(after))
+			exec(t, w.super, "UPDATE oauth_grants SET check_at = now() + interval '1 hour' WHERE id = $1", id)
+			w.done(w.tell("deauthorize", user))
+			stands := w.state(owner, id) == standing
+			asked := ask[bool](t, w.super, "SELECT check_at <= now() FROM oauth_grants WHERE id = $1", id)
+			if stands != want || asked != want {
+				t.Errorf("a login %s after it stands: %t, and Meta is asked: %t; want %t", after, stands, asked, want)
+			}
+		}
+	})
+
 	t.Run("goes on where it was interrupted, and each tenant stands for itself", func(t *testing.T) {
 		t.Parallel()
 		w := newWithdrawing(t)
