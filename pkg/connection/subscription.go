@@ -7,9 +7,22 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
 )
+
+// PageOf is the page whose token a connection has, and by which Meta tells of it; empty
+// where it is not known, or there is none.
+func PageOf(row db.Connection) string {
+	switch {
+	case messaging.Channel(row.Channel) == messaging.Facebook:
+		return row.ExternalID
+	case row.PageID != nil:
+		return *row.PageID
+	}
+	return ""
+}
 
 // Subscribed keeps what Meta was told to tell of a page, in a transaction of the tenant:
 // on the page's connection, and on that of the Instagram account that is linked with it.

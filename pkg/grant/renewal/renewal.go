@@ -18,7 +18,6 @@ import (
 
 	"github.com/primezap/primezap/pkg/connection"
 	"github.com/primezap/primezap/pkg/grant"
-	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/store"
@@ -124,7 +123,7 @@ func (r *Renewer) keep(ctx context.Context, actor string, g grant.Grant, fresh g
 			return err
 		}
 		for _, c := range rows {
-			token, read := tokens[page(c)]
+			token, read := tokens[connection.PageOf(c)]
 			if !read {
 				continue // the one it has may be good still
 			}
@@ -135,17 +134,6 @@ func (r *Renewer) keep(ctx context.Context, actor string, g grant.Grant, fresh g
 		return nil
 	})
 	return row, err
-}
-
-// page is the id of the page whose token a connection has; empty where it is not known.
-func page(c db.Connection) string {
-	switch {
-	case messaging.Channel(c.Channel) == messaging.Facebook:
-		return c.ExternalID
-	case c.PageID != nil:
-		return *c.PageID
-	}
-	return ""
 }
 
 // replaced is what another one stored meanwhile.

@@ -52,14 +52,7 @@ func newGrantKeeper(p platform, before time.Duration) *grantKeeper {
 
 // Work looks at the grants whose time has come.
 func (k *grantKeeper) Work(ctx context.Context, _ *river.Job[grantsArgs]) error {
-	if k.app == nil {
-		return nil
-	}
-	err := work(ctx, k.step)
-	if errors.Is(err, errAway) {
-		return nil // the next turn comes soon enough
-	}
-	return err
+	return k.turn(ctx, k.step)
 }
 
 func (k *grantKeeper) step(ctx context.Context) (more bool, err error) {

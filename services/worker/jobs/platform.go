@@ -65,6 +65,18 @@ func (m *metaMetrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.renewed, m.refused, m.restored, m.failed}
 }
 
+// turn works as long as a job may, where there is something to do, and until Meta is away.
+func (p *platform) turn(ctx context.Context, step func(context.Context) (more bool, err error)) error {
+	if p.app == nil {
+		return nil
+	}
+	err := work(ctx, step)
+	if errors.Is(err, errAway) {
+		return nil // the next turn comes soon enough
+	}
+	return err
+}
+
 // claimed is something that is looked at, one after the other of a batch.
 type claimed interface {
 	// look asks Meta and keeps what it says. The error is Meta's, where it says nothing.

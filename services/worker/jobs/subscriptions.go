@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/primezap/primezap/pkg/audit"
 	"github.com/primezap/primezap/pkg/connection"
-	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/store/db"
 )
@@ -38,14 +38,7 @@ type subscriptionKeeper struct {
 
 // Work looks at the pages whose time has come.
 func (k *subscriptionKeeper) Work(ctx context.Context, _ *river.Job[subscriptionsArgs]) error {
-	if k.app == nil {
-		return nil
-	}
-	err := work(ctx, k.step)
-	if errors.Is(err, errAway) {
-		return nil // the next turn comes soon enough
-	}
-	return err
+	return k.turn(ctx, k.step)
 }
 
 func (k *subscriptionKeeper) step(ctx context.Context) (more bool, err error) {
@@ -81,10 +74,7 @@ type watchedPage struct {
 func pagesOf(rows []db.Connection) []watchedPage {
 	var pages []watchedPage
 	for _, row := range rows {
-		id := row.ExternalID
-		if row.Channel == string(messaging.Instagram) && row.PageID != nil {
-			id = *row.PageID
-		}
+		id := cmp.Or(connection.PageOf(row), row.ExternalID)
 		at := slices.IndexFunc(pages, func(p watchedPage) bool { return p.tenant == row.TenantID && p.id == id })
 		if at < 0 {
 			at = len(pages)

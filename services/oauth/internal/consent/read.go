@@ -79,14 +79,7 @@ var (
 func (f *found) verify(app string) error {
 	switch {
 	case !f.info.Valid:
-		p := refusal.Reconnect("Meta does not take the token that it gave")
-		if f.info.Code != 0 {
-			p = p.WithExtension("metaCode", f.info.Code)
-		}
-		if f.info.Subcode != 0 {
-			p = p.WithExtension("metaSubcode", f.info.Subcode)
-		}
-		return p
+		return refusal.Dead(f.info, "Meta does not take the token that it gave")
 	case f.info.AppID != app:
 		return refusal.Unusable("Meta gave a token of another app").WithCause(errOtherApp)
 	case f.info.UserID != f.user.ID:

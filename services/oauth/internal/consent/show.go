@@ -1,13 +1,12 @@
 package consent
 
 import (
-	"cmp"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/primezap/primezap/pkg/connection"
-	"github.com/primezap/primezap/pkg/messaging"
+	"github.com/primezap/primezap/services/oauth/internal/account"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
 
@@ -17,7 +16,7 @@ func (f *found) show(s *stored) openapi.ExchangedCode {
 		AccessToken:         f.token.AccessToken,
 		ExpiresAt:           moment(f.token.ExpiresAt),
 		DataAccessExpiresAt: moment(f.info.DataAccessExpiresAt),
-		User:                openapi.FacebookUser{ID: f.user.ID, Name: f.user.Name, Email: given(f.user.Email), PictureURL: given(f.user.PictureURL)},
+		User:                openapi.FacebookUser{ID: f.user.ID, Name: f.user.Name, Email: account.Given(f.user.Email), PictureURL: account.Given(f.user.PictureURL)},
 		Pages:               make([]openapi.FacebookPage, len(f.pages)),
 		InstagramAccounts:   make([]openapi.InstagramAccount, len(f.accounts)),
 		GrantedScopes:       list(f.granted),
@@ -28,13 +27,13 @@ func (f *found) show(s *stored) openapi.ExchangedCode {
 	for i, page := range f.pages {
 		answer.Pages[i] = openapi.FacebookPage{
 			ID: page.ID, Name: page.Name, Category: page.Category, AccessToken: page.AccessToken, Tasks: list(page.Tasks),
-			InstagramBusinessAccountID: given(page.InstagramID), ConnectionID: s.connections[i],
+			InstagramBusinessAccountID: account.Given(page.InstagramID), ConnectionID: s.connections[i],
 		}
 	}
-	for i, account := range f.accounts {
+	for i, linked := range f.accounts {
 		answer.InstagramAccounts[i] = openapi.InstagramAccount{
-			ID: account.ID, Username: account.Username, Name: account.Name, ProfilePictureURL: given(account.ProfilePictureURL),
-			FollowersCount: account.FollowersCount, PageID: account.PageID, ConnectionID: s.connections[len(f.pages)+i],
+			ID: linked.ID, Username: linked.Username, Name: linked.Name, ProfilePictureURL: account.Given(linked.ProfilePictureURL),
+			FollowersCount: linked.FollowersCount, PageID: linked.PageID, ConnectionID: s.connections[len(f.pages)+i],
 		}
 	}
 	return answer
@@ -46,16 +45,10 @@ func (f *found) connectable(grant uuid.UUID) []connection.Account {
 	tokens := make(map[string]string, len(f.pages))
 	for _, page := range f.pages {
 		tokens[page.ID] = page.AccessToken
-		all = append(all, connection.Account{
-			Channel: messaging.Facebook, ExternalID: page.ID, Name: page.Name, AccountName: given(page.Name), Token: page.AccessToken, GrantID: &grant,
-		})
+		all = append(all, account.OfPage(page, &grant))
 	}
-	for _, account := range f.accounts {
-		name := cmp.Or(account.Username, account.Name)
-		all = append(all, connection.Account{
-			Channel: messaging.Instagram, ExternalID: account.ID, PageID: new(account.PageID), Name: name, AccountName: given(name),
-			Token: tokens[account.PageID], GrantID: &grant,
-		})
+	for _, linked := range f.accounts {
+		all = append(all, account.OfInstagram(linked, tokens[linked.PageID], &grant))
 	}
 	return all
 }
@@ -65,13 +58,6 @@ func moment(at time.Time) *time.Time {
 		return nil
 	}
 	return new(at.UTC())
-}
-
-func given(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
 }
 
 // list is never null in JSON.

@@ -153,7 +153,7 @@ func (e *end) ofConnection(ctx context.Context, q *db.Queries, tenant uuid.UUID,
 func (e *end) findPages(ctx context.Context, q *db.Queries, s *Service) error {
 	at := make(map[string]int)
 	for _, row := range e.rows {
-		page := pageOf(row)
+		page := connection.PageOf(row)
 		if page == "" {
 			continue
 		}

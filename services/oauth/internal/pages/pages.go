@@ -149,17 +149,6 @@ func byLogin(row db.Connection) bool {
 	return channel == messaging.Facebook || channel == messaging.Instagram
 }
 
-// pageOf is the page that a connection is used with; empty where it is not known.
-func pageOf(row db.Connection) string {
-	switch {
-	case messaging.Channel(row.Channel) == messaging.Facebook:
-		return row.ExternalID
-	case row.PageID != nil:
-		return *row.PageID
-	}
-	return ""
-}
-
 // read finds a tenant's connection to a page or an Instagram account.
 func read(ctx context.Context, q *db.Queries, tenant uuid.UUID, text string) (db.Connection, error) {
 	at, err := id(text)

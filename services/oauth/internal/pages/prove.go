@@ -28,7 +28,7 @@ func (s *Service) prove(ctx context.Context, page, token string) (login.Page, er
 	case err != nil:
 		return login.Page{}, err
 	case !info.Valid:
-		return login.Page{}, dead(info)
+		return login.Page{}, refusal.Dead(info, "Meta does not take the token: give another one, or log in again")
 	case info.AppID != s.AppID:
 		return login.Page{}, refusal.Field(tokenField, "is a token of another app")
 	case info.Type != "PAGE":
@@ -44,17 +44,6 @@ func (s *Service) prove(ctx context.Context, page, token string) (login.Page, er
 		return login.Page{}, refusal.Field(tokenField, "is the token of another page")
 	}
 	return own, nil
-}
-
-// dead is the problem of a token that is good for nothing.
-func dead(info login.Info) error {
-	p := refusal.Reconnect("Meta does not take the token: give another one, or log in again")
-	for name, code := range map[string]int{"metaCode": info.Code, "metaSubcode": info.Subcode} {
-		if code != 0 {
-			p = p.WithExtension(name, code)
-		}
-	}
-	return p
 }
 
 // Of the grants of a tenant, so many are asked for a page, for so long each.

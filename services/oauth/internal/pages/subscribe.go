@@ -1,7 +1,6 @@
 package pages
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,11 +12,11 @@ import (
 
 	"github.com/primezap/primezap/pkg/auth"
 	"github.com/primezap/primezap/pkg/connection"
-	"github.com/primezap/primezap/pkg/messaging"
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/login"
 	"github.com/primezap/primezap/pkg/store"
 	"github.com/primezap/primezap/pkg/store/db"
+	"github.com/primezap/primezap/services/oauth/internal/account"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
 
@@ -145,15 +144,9 @@ func (s *Service) keep(ctx context.Context, p auth.Principal, t *target, told []
 
 // claim connects the page, and the Instagram accounts that are linked with it.
 func (s *Service) claim(ctx context.Context, tx pgx.Tx, q *db.Queries, p auth.Principal, t *target) error {
-	accounts := []connection.Account{{
-		Channel: messaging.Facebook, ExternalID: t.page.ID, Name: t.page.Name, AccountName: given(t.page.Name), Token: t.page.AccessToken, GrantID: t.grant,
-	}}
-	for _, account := range t.accounts {
-		name := cmp.Or(account.Username, account.Name)
-		accounts = append(accounts, connection.Account{
-			Channel: messaging.Instagram, ExternalID: account.ID, PageID: &t.page.ID, Name: name, AccountName: given(name),
-			Token: t.page.AccessToken, GrantID: t.grant,
-		})
+	accounts := []connection.Account{account.OfPage(t.page, t.grant)}
+	for _, linked := range t.accounts {
+		accounts = append(accounts, account.OfInstagram(linked, t.page.AccessToken, t.grant))
 	}
 	if err := s.Connector.Lock(ctx, q, p.Tenant, accounts...); err != nil {
 		return err
@@ -161,8 +154,8 @@ func (s *Service) claim(ctx context.Context, tx pgx.Tx, q *db.Queries, p auth.Pr
 	if err := connection.InOrder(ctx, q, accounts); err != nil {
 		return err
 	}
-	for _, account := range accounts {
-		if _, err := s.Connector.Claim(ctx, tx, q, p.Tenant, p.Actor, account); err != nil {
+	for _, a := range accounts {
+		if _, err := s.Connector.Claim(ctx, tx, q, p.Tenant, p.Actor, a); err != nil {
 			return err
 		}
 	}
@@ -196,11 +189,4 @@ func (s *Service) noted(ctx context.Context, u *connection.Usable, err error) er
 		return fmt.Errorf("keep that Meta refuses the token: %w", noting)
 	}
 	return err
-}
-
-func given(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
 }

@@ -127,6 +127,12 @@ func Reconnect(detail string) *problem.Problem {
 	return problem.Conflict(detail).WithType(problem.TypeReconnectRequired)
 }
 
+// Dead asks for another login, since a token is not valid, with what Meta says of it.
+func Dead(info login.Info, detail string) *problem.Problem {
+	said := &meta.Error{Coded: info.Code != 0, Code: info.Code, Subcode: info.Subcode}
+	return said.On(Reconnect(detail))
+}
+
 // Permission says what was not granted, where that is known.
 func Permission(detail string, missing ...string) *problem.Problem {
 	p := problem.Forbidden(detail).WithType(problem.TypeOAuthPermissionMissing)

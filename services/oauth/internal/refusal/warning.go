@@ -5,6 +5,7 @@ import (
 
 	"github.com/primezap/primezap/pkg/meta"
 	"github.com/primezap/primezap/pkg/meta/login"
+	"github.com/primezap/primezap/services/oauth/internal/account"
 	"github.com/primezap/primezap/services/oauth/internal/openapi"
 )
 
@@ -20,8 +21,8 @@ const (
 // Warning is what could not be done for a page or an Instagram account, either of
 // which may be empty. err is why, if there is more to say: Meta's words are added to
 // the message, other errors' are not.
-func Warning(reason, message, page, account string, err error) openapi.OAuthWarning {
-	w := openapi.OAuthWarning{Reason: reason, Message: message, PageID: given(page), AccountID: given(account)}
+func Warning(reason, message, page, instagram string, err error) openapi.OAuthWarning {
+	w := openapi.OAuthWarning{Reason: reason, Message: message, PageID: account.Given(page), AccountID: account.Given(instagram)}
 	failed, ok := errors.AsType[*meta.Error](err)
 	if !ok {
 		return w
@@ -33,7 +34,7 @@ func Warning(reason, message, page, account string, err error) openapi.OAuthWarn
 	if failed.Subcode != 0 {
 		w.MetaSubcode = &failed.Subcode
 	}
-	w.FbtraceID = given(failed.FBTraceID)
+	w.FbtraceID = account.Given(failed.FBTraceID)
 	return w
 }
 
@@ -46,11 +47,4 @@ func Left(w login.Warning) openapi.OAuthWarning {
 		login.InstagramUnreadable: "Instagram account " + w.Account + " of page " + w.Page + " cannot be read",
 	}[w.Reason]
 	return Warning(string(w.Reason), message, w.Page, w.Account, w.Err)
-}
-
-func given(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
 }
